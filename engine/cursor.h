@@ -1,0 +1,66 @@
+/*
+ * Cursors: which chunk comes next. Pure; engine thread.
+ *
+ * An object is cut into parts of part_size (the last is shorter), a part into
+ * chunks of chunk_size; a chunk never straddles parts. One cursor per open
+ * part hands out its chunks in ascending order; chunks that came back lost are
+ * handed out again before new ones. With part_size 0 a chunk is its own part
+ * and there is one cursor.
+ *
+ * Ordered parts (HTTP bodies): a lost range rewinds its part: everything from
+ * the lost offset to the end of the part is handed out again, in order.
+ *
+ * Size unknown (HL_SIZE_UNKNOWN, part_size 0 or one ordered part): chunks are
+ * handed out without end until hl_cursors_set_size().
+ */
+#ifndef HL_CURSOR_H
+#define HL_CURSOR_H
+
+#include "ranges.h"
+
+struct hl_cursors; /* opaque */
+
+struct hl_cursors_config {
+    uint64_t size;       /* or HL_SIZE_UNKNOWN */
+    uint64_t chunk_size; /* > 0 */
+    uint64_t part_size;  /* 0, or a multiple of chunk_size */
+    bool ordered;        /* within a part */
+};
+
+struct hl_slice {
+    uint64_t offset;
+    uint32_t len;   /* > 0 */
+    uint64_t part;  /* index of the part; of the chunk when part_size is 0 */
+    bool part_end;  /* ends its part */
+};
+
+/* done: bytes that need not be handed out (may be NULL). A chunk that is only
+ * partly in it is handed out whole. */
+int hl_cursors_new(const struct hl_cursors_config *config,
+                   const struct hl_ranges *done, struct hl_cursors **out);
+void hl_cursors_free(struct hl_cursors *c);
+
+/* Next chunk, with at most open_max parts open at once (a part is open from
+ * its first chunk handed out until hl_cursors_part_done(); ignored when
+ * part_size is 0). Cursors take turns. false: nothing to hand out now. */
+bool hl_cursors_next(struct hl_cursors *c, uint32_t open_max,
+                     struct hl_slice *out);
+
+/* The chunk at offset is to be handed out again. Unordered: that chunk.
+ * Ordered: it and all behind it in its part. HAUL_E_NOMEM. */
+int hl_cursors_requeue(struct hl_cursors *c, uint64_t offset);
+
+/* Every byte of the part is acknowledged. */
+void hl_cursors_part_done(struct hl_cursors *c, uint64_t part);
+
+/* The source ended; chunks at or after size are not handed out any more. */
+void hl_cursors_set_size(struct hl_cursors *c, uint64_t size);
+
+/* Nothing is left to hand out (with size known). */
+bool hl_cursors_exhausted(const struct hl_cursors *c);
+
+/* Chunk that holds offset: its begin and length as it is handed out. */
+struct hl_slice hl_cursors_chunk_at(const struct hl_cursors *c,
+                                    uint64_t offset);
+
+#endif /* HL_CURSOR_H */

@@ -1,0 +1,300 @@
+/*
+ * The contract between the engine and what reads and writes bytes. The engine
+ * owns it, every file of io/ implements it, tests/contract runs one suite
+ * against all of them.
+ *
+ * Threads: every slot of struct hl_driver is called on the engine thread and
+ * returns at once. Work happens on threads of the driver's own (named in the
+ * driver's file header) or, in virtual time (env->virtual_time), through tasks
+ * and timers of env->loop.
+ *
+ * Operations are handed over. Between the call that takes an operation and
+ * its done() the operation and the memory it points to belong to the driver.
+ * Each comes back exactly once, on the engine thread, never from inside the
+ * call that took it. Failure is op->rc with op->error; results are fields.
+ *
+ * Taken, acknowledged, lost. A write comes back when the driver needs its
+ * buffer no more: taken, nothing else. For every byte of a write that came
+ * back with rc 0 the driver later reports acked() or lost(), in ranges of any
+ * size, and before it answers a sync, commit or abort that came after it. A
+ * write that comes back with rc != 0 is not taken: none of its bytes is
+ * reported as acked after that, and what was reported before stays true.
+ *
+ * A driver never retries and never decides how often: it reports, the engine
+ * submits again (retry.h). A driver reconnects when it gets an operation and
+ * has no connection.
+ */
+#ifndef HL_IO_H
+#define HL_IO_H
+
+#include "base.h"
+#include "log.h"
+#include "loop.h"
+#include "opts.h"
+#include "pool.h"
+#include "url.h"
+
+struct hl_driver;
+struct hl_endpoint;
+struct hl_object;
+
+/* What every driver gets; lives longer than its endpoints. */
+struct hl_env {
+    struct hl_loop *loop;
+    const struct hl_log *log;
+    const struct hl_opts *opts;
+    bool virtual_time;
+    /* Largest sum of receive windows and queues that libraries may hold. */
+    uint64_t library_bytes_max;
+    /* See haul_secret_fn; serialized, may block, not on the engine thread.
+     * HAUL_E_AUTH when nobody can be asked. */
+    int (*secret)(const struct hl_env *env, const char *what, int echo,
+                  char *buf, size_t cap);
+    /* Something the user should know ("host key of 'h' added"). Any
+     * thread; the text is copied. */
+    void (*warn)(const struct hl_env *env, const struct hl_error *warning);
+    /* Driver of a scheme, or NULL; for drivers that wrap others. */
+    const struct hl_driver *(*find)(const char *scheme);
+    void *owner; /* of secret and warn */
+};
+
+/* Base of every operation. */
+struct hl_op {
+    struct hl_task task; /* driver's, then the loop's */
+    int rc;              /* 0 or enum haul_err */
+    struct hl_error error;
+    void (*done)(struct hl_op *op); /* set before submit; engine thread */
+    void *user;                     /* of whoever submitted */
+    struct hl_node node;            /* free for the driver's queues */
+    void *driver_data;              /* free for the driver */
+};
+
+/* Hands op back: any thread, once. rc != 0 wants op->error set (hl_err on
+ * &op->error), otherwise the table's text is used. */
+void hl_op_finish(struct hl_loop *loop, struct hl_op *op, int rc);
+
+/* ---- Objects -------------------------------------------------------------- */
+
+enum hl_role { HL_ROLE_SOURCE, HL_ROLE_TARGET };
+
+/* The first member of every driver's own struct. */
+struct hl_endpoint {
+    const struct hl_driver *driver;
+    const struct hl_env *env;
+};
+
+/* What a target tells the engine, on the engine thread. */
+struct hl_object_events {
+    void (*acked)(void *user, uint64_t offset, uint64_t len);
+    void (*lost)(void *user, uint64_t offset, uint64_t len,
+                 const struct hl_error *error);
+    /* Keep token durably, then call driver->token_saved(). */
+    void (*token)(void *user, const char *token);
+};
+
+struct hl_object {
+    const struct hl_driver *driver;
+    struct hl_endpoint *endpoint;
+    enum hl_role role;
+    /* Set by the engine before open. */
+    const struct hl_object_events *events;
+    void *events_user;
+};
+
+/* For drivers, any thread: post what struct hl_object_events says. A report
+ * that cannot be allocated is turned into one for a larger range later; none
+ * is dropped. */
+void hl_object_acked(struct hl_object *obj, uint64_t offset, uint64_t len);
+void hl_object_lost(struct hl_object *obj, uint64_t offset, uint64_t len,
+                    const struct hl_error *error);
+void hl_object_token(struct hl_object *obj, const char *token);
+
+/* What identifies the bytes of a source across runs. */
+struct hl_identity {
+    uint64_t size;      /* or HL_SIZE_UNKNOWN */
+    int64_t mtime_ns;   /* 0 unknown */
+    uint64_t device, inode; /* hints only; 0 unknown */
+    uint32_t mode;      /* permission bits; 0 unknown */
+    char validator[128]; /* strong validator of a remote source, or "" */
+};
+
+enum hl_cap {
+    HL_CAP_SEEK = 1 << 0,     /* reads at any offset, again and again */
+    HL_CAP_ORDERED = 1 << 1,  /* operations must come in ascending order
+                               * within a part */
+    HL_CAP_READBACK = 1 << 2, /* read() works on the target while it is
+                               * written */
+    HL_CAP_DURABLE = 1 << 3,  /* sync() and commit() reach stable storage */
+    HL_CAP_RESUME = 1 << 4,   /* what is acknowledged outlives the process */
+    HL_CAP_IN_PLACE = 1 << 5, /* written under its final name */
+    HL_CAP_NULL = 1 << 6      /* keeps nothing: no state is worth saving */
+};
+
+/* What open tells. */
+struct hl_layout {
+    uint64_t part_size; /* 0: a chunk is a part; else a multiple of the chunk
+                         * size */
+    uint32_t caps;      /* enum hl_cap */
+    uint32_t streams_max; /* 0: no such notion */
+    uint64_t existing;  /* target: bytes found where writing goes on (size of
+                         * the temporary or in-place file); 0 when new */
+    bool fresh;         /* target: resume was asked and nothing was found */
+    uint64_t io_size;   /* reads and writes of this size are good; 0 any */
+};
+
+struct hl_open {
+    struct hl_op op;
+    /* in; valid until done */
+    uint64_t size;        /* target: size to come, or HL_SIZE_UNKNOWN */
+    uint64_t chunk_size;
+    const char *id;       /* target: unique, [0-9a-f], for temporary names */
+    const char *token;    /* target: as saved by an earlier run, or NULL */
+    bool resume;          /* target: go on with what token names */
+    bool append;          /* target: go on with what stands under the final
+                           * name, whoever began it; in place */
+    bool no_clobber;      /* target: HAUL_E_EXISTS when the name is taken */
+    bool in_order;        /* target: one ascending stream, in place */
+    uint32_t mode;        /* target: permission bits to create with; 0 any */
+    /* out */
+    struct hl_identity identity; /* source */
+    struct hl_layout layout;
+};
+
+/* One chunk (or less) to read or write. */
+struct hl_io {
+    struct hl_op op;
+    uint64_t offset;
+    uint32_t len;   /* bytes wanted; > 0 */
+    uint8_t *data;
+    struct hl_buf *buf; /* that holds data, or NULL */
+    uint64_t part;  /* write: see cursor.h */
+    bool part_end;
+    /* out, read: bytes got. Less than len only at the end of the source, or
+     * when the driver could not get more at once (the engine asks for the
+     * rest; ordered sources fill up unless they end). 0 with eof set: the
+     * end. */
+    uint32_t done;
+    bool eof;
+};
+
+struct hl_stat {
+    struct hl_op op;
+    /* out; of the final name */
+    bool exists, is_folder;
+    uint64_t size;
+    int64_t mtime_ns;
+    uint32_t mode;
+};
+
+struct hl_commit {
+    struct hl_op op;
+    /* in */
+    uint64_t size;      /* must be the size of the target */
+    int64_t mtime_ns;   /* 0: leave */
+    uint32_t mode;      /* 0: leave */
+    bool no_clobber;
+    /* out */
+    bool durable, size_checked;
+};
+
+struct hl_suspend {
+    struct hl_op op;
+    uint64_t contiguous; /* in: an in-place target is cut to this */
+};
+
+/* Digest of the whole target as the remote computes it. */
+struct hl_remote_digest {
+    struct hl_op op;
+    const char *algorithm; /* in: "xxh128", "sha256" */
+    char hex[65];          /* out */
+};
+
+/* A snapshot of where an endpoint's time went; everything cumulative but the
+ * first four. */
+struct hl_flow {
+    uint32_t connections, streams; /* up now */
+    uint32_t streams_limit;  /* the peer takes no more; 0 unknown */
+    uint64_t rtt_ns;         /* 0 unknown */
+    uint64_t wire_bytes;     /* the kernel's acknowledged or received bytes */
+    uint64_t starved_ns;     /* connection time without anything to do */
+    uint64_t window_ns;      /* … with data, but no stream had window */
+    uint64_t link_ns;        /* … with data, but the socket took none or
+                              * (downloads) brought none */
+    uint64_t cpu_ns;         /* … working */
+};
+
+/* ---- Drivers --------------------------------------------------------------- */
+
+/* A slot that is NULL gives HAUL_E_NOTSUP (hl_driver_* in io.c) unless its
+ * comment says otherwise. */
+struct hl_driver {
+    const char *name;
+    const char *const *schemes; /* NULL-terminated */
+
+    /* No I/O: checks url and options. url is copied. */
+    int (*endpoint_new)(const struct hl_env *env, const struct hl_url *url,
+                        struct hl_endpoint **out, struct hl_error *err);
+    /* All objects are closed. Joins threads; returns within a second. */
+    void (*endpoint_free)(struct hl_endpoint *ep);
+
+    /* No I/O. url has the same endpoint as ep. */
+    int (*object_new)(struct hl_endpoint *ep, const struct hl_url *url,
+                      enum hl_role role, struct hl_object **out,
+                      struct hl_error *err);
+    /* Cannot fail. Nothing is outstanding (after abort, or never opened). */
+    void (*close)(struct hl_object *obj);
+
+    /* Before open, or instead of it. A name that does not exist is no error.
+     * NULL: it does not exist. */
+    void (*stat)(struct hl_object *obj, struct hl_stat *op);
+    void (*open)(struct hl_object *obj, struct hl_open *op);
+    void (*read)(struct hl_object *obj, struct hl_io *op);
+    void (*write)(struct hl_object *obj, struct hl_io *op);
+    /* Everything acknowledged before this call is durable when it comes
+     * back. Other operations go on meanwhile. */
+    void (*sync)(struct hl_object *obj, struct hl_op *op);
+    /* Durable, size checked, mode and mtime set, visible under its name. The
+     * only place where success is claimed. Everything is acknowledged. */
+    void (*commit)(struct hl_object *obj, struct hl_commit *op);
+    /* An orderly stop: what stays can be resumed. Nothing outstanding.
+     * NULL: nothing to do. */
+    void (*suspend)(struct hl_object *obj, struct hl_suspend *op);
+    /* Removes what an unfinished target left (what token names; open need not
+     * have been called). Gone already is no error. */
+    void (*discard)(struct hl_object *obj, const char *token,
+                    struct hl_op *op);
+    void (*remote_digest)(struct hl_object *obj, struct hl_remote_digest *op);
+
+    /* The token that the object asked to keep is durable (rc 0) or not. */
+    void (*token_saved)(struct hl_object *obj, int rc);
+
+    /* Every operation of the object comes back soon (HAUL_E_CANCELED unless
+     * it was ready), then op; after that the object reports nothing more.
+     * Connections stay for other objects. Never fails. Required. */
+    void (*abort)(struct hl_object *obj, struct hl_op *op);
+    /* Nothing has moved for the stall timeout: drop what may hang; every
+     * operation of the object comes back soon with HAUL_E_STALLED, what was
+     * taken and not acknowledged is reported lost. NULL: cannot hang. */
+    void (*unstall)(struct hl_object *obj);
+
+    /* How many streams the engine wants on this object. NULL: one. */
+    void (*set_streams)(struct hl_object *obj, uint32_t streams);
+    /* NULL: all zero. */
+    void (*flow)(struct hl_endpoint *ep, struct hl_flow *out);
+};
+
+/* Call the slot, or hand op back with HAUL_E_NOTSUP when it is NULL. */
+void hl_driver_stat(struct hl_object *obj, struct hl_stat *op);
+void hl_driver_open(struct hl_object *obj, struct hl_open *op);
+void hl_driver_read(struct hl_object *obj, struct hl_io *op);
+void hl_driver_write(struct hl_object *obj, struct hl_io *op);
+void hl_driver_sync(struct hl_object *obj, struct hl_op *op);
+void hl_driver_commit(struct hl_object *obj, struct hl_commit *op);
+void hl_driver_suspend(struct hl_object *obj, struct hl_suspend *op);
+void hl_driver_discard(struct hl_object *obj, const char *token,
+                       struct hl_op *op);
+void hl_driver_remote_digest(struct hl_object *obj,
+                             struct hl_remote_digest *op);
+void hl_driver_abort(struct hl_object *obj, struct hl_op *op);
+
+#endif /* HL_IO_H */

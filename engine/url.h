@@ -1,0 +1,54 @@
+/*
+ * Names of sources and targets, taken apart. Knows the forms, no protocol.
+ *
+ *   -                               scheme "-"
+ *   PATH, file:///PATH              scheme "file"
+ *   user@host:path, host:path       scheme "sftp"; a '/' before the first ':'
+ *                                   makes it a PATH, as in scp
+ *   scheme://[user[:password]@]host[:port]/path[?query]
+ *   mem:REST, faulty:REST           scheme and the rest as path, query split
+ *
+ * RFC 3986: percent-encoding is undone in user, password and path of the
+ * "://" forms only. IPv6 hosts stand in brackets. "sftp://h/~/x" and "h:x"
+ * give a path relative to the login folder ("x"), "sftp://h/x" an absolute
+ * one ("/x").
+ */
+#ifndef HL_URL_H
+#define HL_URL_H
+
+#include "base.h"
+
+struct hl_url {
+    char *scheme;   /* lower case, never NULL */
+    char *user;     /* or NULL */
+    char *password; /* or NULL; wiped by hl_url_fini() */
+    char *host;     /* without brackets; NULL for local ones */
+    uint16_t port;  /* 0: not given */
+    char *path;     /* never NULL, decoded */
+    char *query;    /* after '?', raw, or NULL; not for file and sftp */
+    bool folder;    /* ends in '/' */
+};
+
+/* HAUL_E_INVAL: NUL or newline inside, empty, bad port, bad escape. Nothing
+ * to fini on failure. */
+int hl_url_parse(const char *text, struct hl_url *out, struct hl_error *err);
+int hl_url_copy(const struct hl_url *u, struct hl_url *out);
+void hl_url_fini(struct hl_url *u);
+
+/* For people and logs: no password, nothing of the query that looks like a
+ * credential. NULL when out of memory. Caller frees (hl_free). */
+char *hl_url_display(const struct hl_url *u);
+
+/* Value of key in a query "a=1&b=2", or NULL. Caller frees. */
+char *hl_url_query(const struct hl_url *u, const char *key);
+
+/* Last component of the path; "" when there is none. Inside u->path. */
+const char *hl_url_basename(const struct hl_url *u);
+
+/* Appends "/name" (or "name" when the path ends in '/') to the path. */
+int hl_url_append(struct hl_url *u, const char *name);
+
+/* Same endpoint: scheme, user, host and port are equal. */
+bool hl_url_same_endpoint(const struct hl_url *a, const struct hl_url *b);
+
+#endif /* HL_URL_H */
