@@ -124,6 +124,22 @@ $(B)/tests/%: $(B)/tests/%.o $(B)/libhaul.a
 .PHONY: tests
 tests: $(TEST_BIN)
 
+# ---- Tools of tests and benchmarks: standalone, they know nothing of haul ----
+
+$(B)/linksim: $(B)/bench/linksim.o $(B)/bench/linksim_link.o
+	@$(if $(Q),echo "  LD      $@")
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^
+
+$(B)/mkdump: $(B)/bench/mkdump.o
+	@$(if $(Q),echo "  LD      $@")
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^
+
+.PHONY: tools bench
+tools: $(B)/linksim $(B)/mkdump
+
+bench: haul tools
+	python3 bench/bench.py --build $(B) $(BENCH)
+
 .PHONY: clean
 clean:
 	rm -rf build haul libhaul.a libhaul.so*

@@ -80,8 +80,9 @@ struct hl_error {
  */
 int hl_err(struct hl_error *err, int code, int sys_errno, const char *fmt,
            ...) HL_PRINTF(4, 5);
-/* Add to an error that hl_err() set; no effect without one. Return
- * err->code, so they chain behind hl_err(). */
+/* Add to an error that hl_err() set; no effect without one, and the first
+ * text stays. Return err->code, so they chain behind hl_err(); HAUL_E_BUG
+ * when err is NULL, so that a failure never looks like success. */
 int hl_err_detail(struct hl_error *err, const char *fmt, ...) HL_PRINTF(2, 3);
 int hl_err_hint(struct hl_error *err, const char *fmt, ...) HL_PRINTF(2, 3);
 void hl_err_clear(struct hl_error *err);
@@ -89,5 +90,12 @@ void hl_err_clear(struct hl_error *err);
 enum hl_retry_class { HL_RETRY_NEVER, HL_RETRY_CHUNK, HL_RETRY_LINK };
 /* From the table in haul_errors.def; NEVER for unknown codes. */
 enum hl_retry_class hl_err_retry_class(int code);
+
+/*
+ * Foreign text for people: control characters (C1 too) and what is not UTF-8
+ * become \xNN. Writes at most cap bytes with the NUL, never half a character;
+ * cap is at least 1. Returns the length.
+ */
+size_t hl_escape(char *out, size_t cap, const char *text);
 
 #endif /* HL_BASE_H */

@@ -47,7 +47,8 @@ bool hl_cursors_next(struct hl_cursors *c, uint32_t open_max,
                      struct hl_slice *out);
 
 /* The chunk at offset is to be handed out again. Unordered: that chunk.
- * Ordered: it and all behind it in its part. HAUL_E_NOMEM. */
+ * Ordered: it and all behind it in its part. A part that was done is open
+ * again, whatever open_max says. HAUL_E_NOMEM. */
 int hl_cursors_requeue(struct hl_cursors *c, uint64_t offset);
 
 /* Every byte of the part is acknowledged. */
@@ -59,7 +60,8 @@ void hl_cursors_set_size(struct hl_cursors *c, uint64_t size);
 /* Nothing is left to hand out (with size known). */
 bool hl_cursors_exhausted(const struct hl_cursors *c);
 
-/* Chunk that holds offset: its begin and length as it is handed out. */
+/* Chunk that holds offset: its begin and length as it is handed out; length
+ * 0 at or after the size. */
 struct hl_slice hl_cursors_chunk_at(const struct hl_cursors *c,
                                     uint64_t offset);
 

@@ -27,6 +27,8 @@
 #ifndef HL_IO_H
 #define HL_IO_H
 
+#include <stdatomic.h>
+
 #include "base.h"
 #include "log.h"
 #include "loop.h"
@@ -92,6 +94,19 @@ struct hl_object_events {
     void (*token)(void *user, const char *token);
 };
 
+/* A report on its way to the engine thread; io.c's own. */
+struct hl_report {
+    struct hl_task task;
+    struct hl_object *obj;
+    void *data; /* struct hl_error or token, or NULL */
+    uint64_t offset, len;
+    int what, code;
+    atomic_bool used; /* of a spare one */
+};
+
+#define HL_OBJECT_SPARES 8
+
+/* Zeroed by the driver (hl_malloc), then driver, endpoint and role set. */
 struct hl_object {
     const struct hl_driver *driver;
     struct hl_endpoint *endpoint;
@@ -99,11 +114,16 @@ struct hl_object {
     /* Set by the engine before open. */
     const struct hl_object_events *events;
     void *events_user;
+    /* io.c's own: reports for when memory is out. */
+    struct hl_report spares[HL_OBJECT_SPARES];
+    struct hl_report last;
 };
 
-/* For drivers, any thread: post what struct hl_object_events says. A report
- * that cannot be allocated is turned into one for a larger range later; none
- * is dropped. */
+/* For drivers, any thread: post what struct hl_object_events says, behind
+ * everything that the calling thread has posted before. None is dropped: when
+ * memory is out and the spares of the object are on their way too, reports
+ * become one lost(0, UINT64_MAX) with HAUL_E_NOMEM, which nobody retries; a
+ * token that cannot be kept becomes token_saved(HAUL_E_NOMEM). */
 void hl_object_acked(struct hl_object *obj, uint64_t offset, uint64_t len);
 void hl_object_lost(struct hl_object *obj, uint64_t offset, uint64_t len,
                     const struct hl_error *error);
@@ -121,7 +141,8 @@ struct hl_identity {
 enum hl_cap {
     HL_CAP_SEEK = 1 << 0,     /* reads at any offset, again and again */
     HL_CAP_ORDERED = 1 << 1,  /* operations must come in ascending order
-                               * within a part */
+                               * within a part; part_size 0 then means that
+                               * the whole object is one part */
     HL_CAP_READBACK = 1 << 2, /* read() works on the target while it is
                                * written */
     HL_CAP_DURABLE = 1 << 3,  /* sync() and commit() reach stable storage */

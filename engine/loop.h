@@ -31,7 +31,8 @@ struct hl_timer {
 /* virtual_clock: see above; time then starts at 1 s. */
 int hl_loop_new(bool virtual_clock, struct hl_loop **out,
                 struct hl_error *err);
-/* Tasks still queued are dropped without a call. */
+/* Tasks still queued are dropped without a call. Every thread that posts has
+ * ended. */
 void hl_loop_free(struct hl_loop *loop);
 
 /* Monotonic nanoseconds. Any thread (virtual: the one thread). */

@@ -35,7 +35,8 @@ void hl_pool_free(struct hl_pool *p);
 
 /* A buffer now, or NULL (limit reached, somebody waits already, or out of
  * memory). One buffer is always granted when none is out, whatever its size,
- * so that progress is possible. */
+ * so that progress is possible: NULL while hl_pool_used() is 0 means out of
+ * memory, and waiting would be in vain. */
 struct hl_buf *hl_pool_get(struct hl_pool *p, size_t size);
 void hl_pool_put(struct hl_pool *p, struct hl_buf *buf);
 

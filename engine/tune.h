@@ -20,7 +20,8 @@ struct hl_tune {
     uint32_t streams_max;  /* never more */
     uint32_t before;       /* before the step under test; 0: none */
     uint64_t rate_before;
-    uint64_t step_ns;      /* when the step under test began */
+    uint64_t step_ns;      /* since when all wanted streams are up; 0 never
+                            * sampled */
     uint64_t rest_until_ns, rest_ns;
 };
 

@@ -1,0 +1,696 @@
+#!/usr/bin/env python3
+"""Measures haul and its peers side by side on this machine.
+
+Every run starts real servers on 127.0.0.1 with both ends on tmpfs (nobody
+pays for a disk), puts a link simulator between where a case says so, and
+compares the bytes afterwards: a run whose bytes differ or that fails is
+INVALID, never slow. Runs of different programs take turns, so that a change
+of the machine's load hits all of them; the table shows medians and spreads.
+
+  bench.py [--quick] [--only NAME[,NAME]] [--all] [--runs N] [--save]
+"""
+
+import argparse
+import glob
+import json
+import os
+import platform
+import shutil
+import signal
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
+import servers  # noqa: E402
+
+MI, GI = 1 << 20, 1 << 30
+LINK_RATE = 125_000_000
+
+
+class Invalid(Exception):
+    """This run counts for nothing."""
+
+
+class Result:
+    """One run of one program."""
+
+    def __init__(self, wall, cpu, rss, last=None):
+        self.wall, self.cpu, self.rss = wall, cpu, rss
+        self.last = last or {}
+
+
+def measured(argv, env, cwd, timeout=3600, stdin=None):
+    """Runs to the end. CPU time is that of the program and its children."""
+    with tempfile.TemporaryFile(dir=cwd) as out, \
+            tempfile.TemporaryFile(dir=cwd) as err:
+        begin = time.monotonic()
+        p = subprocess.Popen(argv, env=env, cwd=cwd, stdout=out, stderr=err,
+                             stdin=stdin or subprocess.DEVNULL)
+        try:
+            # wait4() counts a process and the children it waited for.
+            _, status, usage = os.wait4(p.pid, 0)
+        except KeyboardInterrupt:
+            p.kill()
+            raise
+        wall = time.monotonic() - begin
+        p.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        text = out.read().decode(errors="replace")
+        if p.returncode != 0:
+            err.seek(0)
+            raise Invalid("%s ended with %d: %s" % (
+                os.path.basename(argv[0]), p.returncode,
+                (err.read().decode(errors="replace") or text)[-300:]))
+    last = {}
+    for line in reversed(text.splitlines()):
+        if line.startswith('{"event"'):
+            last = json.loads(line)
+            break
+    return Result(wall, usage.ru_utime + usage.ru_stime,
+                  usage.ru_maxrss * 1024, last)
+
+
+def same_bytes(a, b):
+    if subprocess.run(["cmp", "-s", a, b]).returncode != 0:
+        raise Invalid("bytes differ")
+
+
+# ---- Programs ---------------------------------------------------------------
+
+class Tool:
+    """put() and get() are command lines: local path, server, remote path."""
+
+    name = ""
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.binary = servers.program(self.name)
+        self.env = dict(bench.env)
+
+
+class Haul(Tool):
+    name = "haul"
+
+    def __init__(self, bench, *options):
+        self.bench = bench
+        self.env = dict(bench.env)
+        self.options = list(options)
+        self.binary = os.path.abspath(
+            os.environ.get("HAUL", os.path.join(ROOT, "haul")))
+        if not os.path.exists(self.binary):
+            raise servers.Missing("haul is not built")
+
+    def copy(self, source, target, state=None, options=()):
+        b = self.bench
+        return [self.binary, "copy", "--progress", "json", "--state",
+                state or b.fresh("state") + "/s.db", "--known-hosts",
+                b.known_hosts, "--ssh-config", b.ssh_config, "--identity",
+                b.keys.identity, *self.options, *options, source, target]
+
+    def put(self, local, server, remote):
+        return self.copy(local, server.url(remote))
+
+    def get(self, local, server, remote):
+        return self.copy(server.url(remote), local)
+
+
+class Sftp(Tool):
+    name = "sftp"
+
+    def command(self, server, line):
+        batch = self.bench.fresh("batch") + "/b"
+        with open(batch, "w") as f:
+            f.write(line + "\n")
+        return [self.binary, "-q", "-F", "none", "-b", batch, "-P",
+                str(server.port), *self.bench.ssh_options(),
+                servers.USER + "@127.0.0.1"]
+
+    def put(self, local, server, remote):
+        return self.command(server, "put %s %s" % (local, remote))
+
+    def get(self, local, server, remote):
+        return self.command(server, "get %s %s" % (remote, local))
+
+
+class Rclone(Tool):
+    name = "rclone"
+
+    def command(self, server, source, target):
+        b = self.bench
+        return [self.binary, "--config", "/dev/null", "copyto",
+                "--ignore-times", "--sftp-host", "127.0.0.1", "--sftp-port",
+                str(server.port), "--sftp-user", servers.USER,
+                "--sftp-key-file", b.keys.identity,
+                "--sftp-known-hosts-file", b.known_hosts,
+                "--sftp-shell-type", "none", "--sftp-md5sum-command", "none",
+                "--sftp-sha1sum-command", "none", source, target]
+
+    def put(self, local, server, remote):
+        return self.command(server, local, ":sftp:" + remote)
+
+    def get(self, local, server, remote):
+        return self.command(server, ":sftp:" + remote, local)
+
+
+class Lftp(Tool):
+    name = "lftp"
+
+    def command(self, server, line):
+        connect = "ssh -a -x -F none " + " ".join(self.bench.ssh_options())
+        return [self.binary, "-c", "set sftp:connect-program '%s'; "
+                "set cmd:fail-exit yes; set net:max-retries 1; "
+                "open -u %s, sftp://127.0.0.1:%d; %s" % (
+                    connect, servers.USER, server.port, line)]
+
+    def put(self, local, server, remote):
+        return self.command(server, "put %s -o %s" % (local, remote))
+
+    def get(self, local, server, remote):
+        return self.command(server, "get %s -o %s" % (remote, local))
+
+
+# ---- The table --------------------------------------------------------------
+
+class Bench:
+    """Folders, servers, the list of rows."""
+
+    def __init__(self, args):
+        self.args = args
+        self.runs = args.runs or (1 if args.quick else 3)
+        self.rows = []
+        base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self.folder = tempfile.mkdtemp(prefix="haul-bench-", dir=base)
+        self.disk = tempfile.mkdtemp(prefix="haul-bench-",
+                                     dir=args.disk or None)
+        self.build = args.build or servers.build_folder()
+        self.keys = servers.Keys(self.folder + "/keys")
+        self.known_hosts = self.folder + "/known_hosts"
+        self.ssh_config = self.folder + "/ssh_config"
+        open(self.ssh_config, "w").close()
+        self.env = {k: v for k, v in os.environ.items()
+                    if k not in ("SSH_AUTH_SOCK", "SSH_ASKPASS", "DISPLAY")}
+        self.env.update(HOME=self.folder, XDG_STATE_HOME=self.folder,
+                        LC_ALL="C.UTF-8")
+        self.count = 0
+        self.haul_missing = False
+        self.sshd = servers.Sshd(self.folder, self.keys,
+                                 ["MaxStartups 100"])
+
+    def close(self):
+        self.sshd.stop()
+        for folder in (self.folder, self.disk):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def fresh(self, name):
+        self.count += 1
+        path = "%s/%s-%d" % (self.folder, name, self.count)
+        os.mkdir(path)
+        return path
+
+    def trust(self, server):
+        with open(self.known_hosts, "a") as f:
+            f.write(self.keys.known_hosts_lines(server.port))
+
+    def ssh_options(self):
+        return ["-i", self.keys.identity, "-o", "IdentitiesOnly=yes", "-o",
+                "UserKnownHostsFile=" + self.known_hosts, "-o",
+                "IdentityAgent=none"]
+
+    def dump(self, size, folder=None):
+        path = "%s/dump-%d" % (folder or self.folder, size)
+        if not os.path.exists(path):
+            subprocess.run([os.path.join(self.build, "mkdump"), str(size),
+                            path], check=True)
+        return path
+
+    def link(self, rtt, rate):
+        link = servers.Linksim(self.folder, self.keys, self.build, self.sshd,
+                               "--rtt", rtt, "--rate", rate)
+        link.start()
+        self.trust(link)
+        return link
+
+    def tools(self, peers=True):
+        kinds = [Haul] + ([Sftp, Rclone, Lftp] if peers else [])
+        found = []
+        for kind in kinds:
+            try:
+                found.append(kind(self))
+            except servers.Missing as missing:
+                if kind is Haul:
+                    self.haul_missing = True
+                print("  left out: %s" % missing)
+        return found
+
+    def haul(self, *options):
+        """Haul, or None with a remark."""
+        try:
+            return Haul(self, *options)
+        except servers.Missing as missing:
+            self.haul_missing = True
+            print("  left out: %s" % missing)
+            return None
+
+    def run(self, argv, tool=None, timeout=3600):
+        return measured(argv, tool.env if tool else self.env, self.folder,
+                        timeout)
+
+    def row(self, case, who, unit, values, invalid=0, note="", **more):
+        """Values of the runs in unit, median first in mind."""
+        row = {"case": case, "who": who, "unit": unit, "runs": values,
+               "invalid": invalid, "note": note, **more}
+        if values:
+            row["median"] = statistics.median(values)
+        self.rows.append(row)
+        print_row(row)
+        return row
+
+    def ratio(self, case, who, results):
+        """Median of the ratios of runs that took turns: haul over peer."""
+        for name, attribute in (("wall", "wall"), ("cpu", "cpu")):
+            ours = [getattr(r, attribute) for r in results["haul"]]
+            theirs = [getattr(r, attribute) for r in results[who]]
+            if ours and len(ours) == len(theirs):
+                self.row(case, "haul / " + who, name + " ratio",
+                         [a / b for a, b in zip(ours, theirs)])
+
+
+def print_row(row):
+    values = row["runs"]
+    if not values:
+        text = "INVALID" if row["invalid"] else "-"
+    elif len(values) == 1:
+        text = "%10.3f" % values[0]
+    else:
+        text = "%10.3f  (%.3f .. %.3f, %d runs)" % (
+            row["median"], min(values), max(values), len(values))
+    if row["invalid"] and values:
+        text += "  %d INVALID" % row["invalid"]
+    print("  %-16s %-14s %-10s %s%s" % (
+        row["case"], row["who"], row["unit"], text,
+        "  " + row["note"] if row["note"] else ""), flush=True)
+
+
+# ---- Cases ------------------------------------------------------------------
+
+def transfer(bench, tool, way, server, source, size):
+    """One put or get over SFTP, compared."""
+    target = bench.fresh("t") + "/target"
+    try:
+        if way == "put":
+            result = bench.run(tool.put(source, server, target), tool)
+        else:
+            result = bench.run(tool.get(target, server, source), tool)
+        same_bytes(source, target)
+        return result
+    finally:
+        shutil.rmtree(os.path.dirname(target))
+
+
+def paired(bench, case, tools, one):
+    """Takes turns; one(tool) is a Result. Returns them by name."""
+    results = {t.name: [] for t in tools}
+    invalid = {t.name: 0 for t in tools}
+    for _ in range(bench.runs):
+        for tool in tools:
+            try:
+                results[tool.name].append(one(tool))
+            except Invalid as why:
+                invalid[tool.name] += 1
+                print("  INVALID: %s %s: %s" % (case, tool.name, why))
+    return results, invalid
+
+
+def case_link(bench, rtt, size, peers):
+    source = bench.dump(size)
+    tools = bench.tools(peers)
+    for way in ("put", "get"):
+        case = "link%d-%s" % (rtt, way)
+
+        def one(tool):
+            link = bench.link(rtt, LINK_RATE)
+            try:
+                return transfer(bench, tool, way, link, source, size)
+            finally:
+                link.stop()
+
+        results, invalid = paired(bench, case, tools, one)
+        for tool in tools:
+            runs = results[tool.name]
+            bench.row(case, tool.name, "MB/s",
+                      [size / r.wall / 1e6 for r in runs],
+                      invalid[tool.name],
+                      seconds=[r.wall for r in runs],
+                      cpu=[r.cpu for r in runs],
+                      reported=[r.last for r in runs])
+
+
+def case_link50(bench):
+    case_link(bench, 50, 256 * MI if bench.args.quick else GI, True)
+
+
+def case_link100(bench):
+    case_link(bench, 100, 2 * GI, bench.args.all)
+
+
+def case_link200(bench):
+    case_link(bench, 200, 4 * GI, bench.args.all)
+
+
+def case_loop(bench):
+    """Loopback, both ends on tmpfs, one sshd for all: wall and client CPU."""
+    size = 512 * MI if bench.args.quick else GI
+    source = bench.dump(size)
+    tools = bench.tools()
+    for way in ("put", "get"):
+        case = "loop-" + way
+        results, invalid = paired(
+            bench, case, tools,
+            lambda tool: transfer(bench, tool, way, bench.sshd, source,
+                                  size))
+        for tool in tools:
+            runs = results[tool.name]
+            bench.row(case, tool.name, "MB/s",
+                      [size / r.wall / 1e6 for r in runs],
+                      invalid[tool.name])
+            bench.row(case, tool.name, "cpu s/GiB",
+                      [r.cpu * GI / size for r in runs])
+        if results.get("haul"):
+            for tool in tools[1:]:
+                bench.ratio(case, tool.name, results)
+
+
+def drop_caches(path):
+    """True when the file is in no cache any more."""
+    fd = os.open(path, os.O_RDONLY)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+    try:
+        with open("/proc/sys/vm/drop_caches", "w") as f:
+            f.write("1")
+    except OSError:
+        pass  # not root: what fadvise could do
+
+
+def fio_read(bench, path, size):
+    argv = [servers.program("fio"), "--name=read", "--filename=" + path,
+            "--rw=read", "--bs=4m", "--iodepth=8", "--ioengine=io_uring",
+            "--direct=1", "--size=%d" % size, "--readonly",
+            "--output-format=json"]
+    out = subprocess.run(argv, capture_output=True, text=True,
+                         cwd=bench.folder)
+    if out.returncode != 0:
+        raise Invalid("fio: " + out.stderr[-200:])
+    job = json.loads(out.stdout[out.stdout.index("{"):])["jobs"][0]
+    return job["read"]["bw_bytes"] / 1e6
+
+
+def case_file(bench):
+    """Reading a file and its digest, against fio on the same file."""
+    size = GI if bench.args.quick else 4 * GI
+    path = bench.dump(size, bench.disk)
+    haul = bench.haul()
+    cold, cached, fio, invalid = [], [], [], 0
+    for _ in range(bench.runs):
+        drop_caches(path)
+        try:
+            fio.append(fio_read(bench, path, size))
+        except (Invalid, servers.Missing) as why:
+            print("  left out: %s" % why)
+        for values, warm in ((cold, False), (cached, True)):
+            if not haul:
+                continue
+            drop_caches(path)
+            if warm:
+                subprocess.run(["cat", path], stdout=subprocess.DEVNULL)
+            try:
+                r = bench.run(haul.copy(path, "mem:null"), haul)
+                values.append(size / r.wall / 1e6)
+            except Invalid as why:
+                invalid += 1
+                print("  INVALID: %s" % why)
+    bench.row("file-cold", "fio", "MB/s", fio, note="io_uring, direct")
+    if haul:
+        bench.row("file-cold", "haul", "MB/s", cold, invalid)
+        bench.row("file-cached", "haul", "MB/s", cached)
+    os.unlink(path)
+
+
+def case_digest(bench):
+    """What the digest costs: client CPU of an upload with and without."""
+    size = 512 * MI if bench.args.quick else GI
+    source = bench.dump(size)
+    if not bench.haul():
+        return
+    tools = [Haul(bench, "--verify", "ack"), Haul(bench, "--verify", "none")]
+    tools[0].name, tools[1].name = "verify ack", "verify none"
+    results, invalid = paired(
+        bench, "digest", tools,
+        lambda tool: transfer(bench, tool, "put", bench.sshd, source, size))
+    for tool in tools:
+        bench.row("digest", tool.name, "cpu s/GiB",
+                  [r.cpu * GI / size for r in results[tool.name]],
+                  invalid[tool.name])
+    a, b = results["verify ack"], results["verify none"]
+    if a and len(a) == len(b):
+        bench.row("digest", "ack / none", "cpu ratio",
+                  [x.cpu / y.cpu for x, y in zip(a, b)])
+
+
+def case_memory(bench):
+    """Peak resident memory against --memory, and with the object's size."""
+    size = 256 * MI if bench.args.quick else GI
+    source = bench.dump(size)
+    huge = "20gi" if bench.args.quick else bench.args.huge
+    if not bench.haul():
+        return
+    for limit in ("32mi", "128mi"):
+        haul = Haul(bench, "--memory", limit)
+        for way in ("put", "get"):
+            try:
+                r = transfer(bench, haul, way, bench.sshd, source, size)
+                bench.row("memory", "%s %s" % (way, limit), "MiB",
+                          [r.rss / MI])
+            except Invalid as why:
+                bench.row("memory", "%s %s" % (way, limit), "MiB", [], 1,
+                          str(why))
+        for generated in ("1gi", huge):
+            who = "%s, %s" % (generated, limit)
+            try:
+                r = bench.run(haul.copy("mem:gen?size=%s&seed=1" % generated,
+                                        "mem:null"), haul)
+                bench.row("memory", who, "MiB", [r.rss / MI],
+                          note="%.0f s" % r.wall)
+            except Invalid as why:
+                bench.row("memory", who, "MiB", [], 1, str(why))
+
+
+def run_until(bench, argv, enough):
+    """SIGKILL once enough(event) holds. Returns that event."""
+    p = subprocess.Popen(argv, env=bench.env, cwd=bench.folder,
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL)
+    found = None
+    for line in p.stdout:
+        event = json.loads(line)
+        if event["event"] in ("done", "failed"):
+            break
+        if enough(event):
+            found = event
+            p.kill()
+            break
+    p.stdout.close()
+    p.wait()
+    if not found:
+        raise Invalid("it ended before it could be killed: %s" % event)
+    return found
+
+
+def case_kill(bench):
+    """kill -9 at 90 %: what the second run sends, counted by the link."""
+    size = 256 * MI if bench.args.quick else 2 * GI
+    source = bench.dump(size)
+    haul = bench.haul()
+    if not haul:
+        return
+    sent, invalid = [], 0
+    for _ in range(bench.runs):
+        link = bench.link(20, 50_000_000)
+        target = bench.fresh("t") + "/target"
+        state = bench.fresh("state") + "/s.db"
+        argv = haul.copy(source, link.url(target), state)
+        try:
+            run_until(bench, argv,
+                      lambda e: e.get("acked", 0) >= size * 0.9)
+            before = link.stats()["up"]
+            bench.run(argv, haul)
+            sent.append((link.stats()["up"] - before) / MI)
+            same_bytes(source, target)
+        except Invalid as why:
+            invalid += 1
+            print("  INVALID: %s" % why)
+        link.stop()
+        shutil.rmtree(os.path.dirname(target))
+    bench.row("kill90", "haul", "MiB sent", sent, invalid,
+              "10 %% are %d MiB" % (size // 10 // MI))
+
+
+def clone_chunks(state, size, share):
+    """Makes the state of a transfer of zeros that was killed early look as
+    if it had been killed at this share: all its chunks have equal rows but
+    for their index. Returns the bytes that are done then."""
+    db = sqlite3.connect(state)
+    tables = [r[0] for r in db.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table'")]
+    for table in tables:
+        columns = [r[1] for r in db.execute("PRAGMA table_info(%s)" % table)]
+        index = next((c for c in columns if c in ("chunk", "chunk_index",
+                                                  "idx", "index_")), None)
+        if index and "digest" in columns:
+            break
+    else:
+        raise Invalid("no table of chunks in the state store")
+    length = next(c for c in columns if c in ("len", "length"))
+    full = db.execute("SELECT max(%s) FROM %s" % (length, table)) \
+        .fetchone()[0]
+    others = [c for c in columns if c != index]
+    pattern = db.execute("SELECT %s FROM %s WHERE %s = ? LIMIT 1" % (
+        ",".join(others), table, length), (full,)).fetchone()
+    count = int(size * share) // full
+    db.executemany("INSERT OR IGNORE INTO %s (%s,%s) VALUES (%s)" % (
+        table, index, ",".join(others), ",".join("?" * len(columns))),
+        ((i, *pattern) for i in range(count)))
+    db.commit()
+    db.close()
+    return count * full
+
+
+def case_huge(bench):
+    """Resuming 400 GiB at 90 %: seconds until the first new byte counts,
+    and memory. Source and target are sparse, the state is prepared."""
+    size = 40 * GI if bench.args.quick else 400 * GI
+    haul = bench.haul()
+    if not haul:
+        return
+    source = bench.disk + "/huge"
+    with open(source, "wb") as f:
+        f.truncate(size)
+    folder = bench.fresh("t")
+    target = folder + "/target"
+    state = bench.fresh("state") + "/s.db"
+    argv = haul.copy(source, bench.sshd.url(target), state)
+    try:
+        run_until(bench, argv, lambda e: e.get("acked", 0) >= 256 * MI)
+        done = clone_chunks(state, size, 0.9)
+        part = glob.glob(folder + "/*") + glob.glob(folder + "/.[!.]*")
+        os.truncate(part[0], done)
+        begin = time.monotonic()
+        event = run_until(bench, argv,
+                          lambda e: e.get("acked", 0) > done + MI)
+        bench.row("resume400", "haul", "seconds",
+                  [time.monotonic() - begin],
+                  note="%d GiB, resumed from %d" % (
+                      size // GI, event.get("resumed_from", 0) // GI))
+    except Invalid as why:
+        bench.row("resume400", "haul", "seconds", [], 1, str(why))
+    shutil.rmtree(folder)
+    os.unlink(source)
+
+
+CASES = {
+    "link50": case_link50,
+    "link100": case_link100,
+    "link200": case_link200,
+    "loop": case_loop,
+    "file": case_file,
+    "digest": case_digest,
+    "memory": case_memory,
+    "kill90": case_kill,
+    "resume400": case_huge,
+}
+NOT_QUICK = ("link100", "link200")
+
+
+# ---- Main -------------------------------------------------------------------
+
+def version(argv):
+    try:
+        out = subprocess.run(argv, capture_output=True, text=True)
+        return (out.stdout + out.stderr).strip().splitlines()[0]
+    except (OSError, IndexError):
+        return None
+
+
+def machine():
+    model = "unknown"
+    with open("/proc/cpuinfo") as f:
+        for line in f:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    commit = version(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"])
+    return {"processor": model, "cores": os.cpu_count(),
+            "memory_gib": os.sysconf("SC_PHYS_PAGES") *
+            os.sysconf("SC_PAGE_SIZE") // GI,
+            "kernel": platform.release(), "commit": commit,
+            "date": time.strftime("%Y-%m-%d %H:%M"),
+            "ssh": version(["ssh", "-V"]),
+            "rclone": version(["rclone", "version"]),
+            "lftp": version(["lftp", "--version"])}
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    p.add_argument("--quick", action="store_true", help="two minutes")
+    p.add_argument("--only", default="", help=", ".join(CASES))
+    p.add_argument("--all", action="store_true",
+                   help="peers on the long links too")
+    p.add_argument("--runs", type=int, help="of each program (3)")
+    p.add_argument("--huge", default="400gi", metavar="SIZE",
+                   help="of the generated object (400gi)")
+    p.add_argument("--save", action="store_true",
+                   help="write bench/results/DATE.json")
+    p.add_argument("--build", help="folder of linksim and mkdump")
+    p.add_argument("--disk", help="folder for files that must be on a disk")
+    args = p.parse_args()
+    wanted = [w for w in args.only.split(",") if w] or [
+        c for c in CASES if not (args.quick and c in NOT_QUICK)]
+    for name in wanted:
+        if name not in CASES:
+            p.error("no case '%s': %s" % (name, ", ".join(CASES)))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    info = machine()
+    print("%s, %d cores, Linux %s, %s" % (
+        info["processor"], info["cores"], info["kernel"], info["ssh"]))
+    bench = Bench(args)
+    try:
+        bench.sshd.start()
+        bench.trust(bench.sshd)
+        for name in wanted:
+            print("%s" % name, flush=True)
+            CASES[name](bench)
+    finally:
+        bench.close()
+    invalid = sum(r["invalid"] for r in bench.rows)
+    if args.save:
+        folder = os.path.join(HERE, "results")
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, time.strftime("%Y-%m-%d-%H%M.json"))
+        with open(path, "w") as f:
+            json.dump({"machine": info, "rows": bench.rows}, f, indent=1)
+            f.write("\n")
+        print("saved in bench/results/" + os.path.basename(path))
+    if invalid:
+        print("%d INVALID runs" % invalid)
+    return 1 if invalid or bench.haul_missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

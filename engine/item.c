@@ -1,0 +1,729 @@
+/*
+ * Moving, checking and committing an item. Engine thread. item_open.c comes
+ * before this, item_end.c is where a failure leads.
+ */
+#include "item.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Bytes that were read back wrong are sent again this often. */
+#define CHECK_ROUNDS 3u
+/* Opening and committing may take this many stall timeouts without a sign. */
+#define STEP_STALLS 10u
+
+static void start_copy(struct hl_item *it);
+static void check(struct hl_item *it);
+static void check_source(struct hl_item *it);
+static void remote(struct hl_item *it);
+static void commit(struct hl_item *it);
+
+static const char *verify_mode(const struct hl_item *it)
+{
+    return hl_opts_str(it->t->c.opts, HAUL_OPT_VERIFY);
+}
+
+/* ---- Operations ------------------------------------------------------------ */
+
+void hl_item_submit(struct hl_item *it, struct hl_op *op,
+                    void (*done)(struct hl_op *op),
+                    void (*again)(struct hl_item *it))
+{
+    HL_ASSERT(!it->op_out);
+    op->done = done;
+    op->user = it;
+    it->again = again;
+    it->op_out = true;
+    it->op_since_ns = hl_loop_now(it->t->e->loop);
+}
+
+void hl_item_fail(struct hl_item *it, const struct hl_error *err)
+{
+    hl_item_stop(it, err->code ? err->code : HAUL_E_BUG, err);
+}
+
+static void on_again(struct hl_timer *timer)
+{
+    struct hl_item *it = HL_CONTAINER(timer, struct hl_item, timer);
+
+    it->again(it);
+}
+
+bool hl_item_home(struct hl_item *it, struct hl_op *op)
+{
+    struct hl_loop *loop = it->t->e->loop;
+    struct hl_error err = op->error;
+    uint64_t at;
+
+    it->op_out = false;
+    if (it->step == HL_ITEM_ENDING) {
+        hl_item_ending(it);
+        return false;
+    }
+    if (op->rc == 0)
+        return true;
+    if (!err.code)
+        hl_err(&err, op->rc, 0, "%s", haul_err_text(op->rc));
+    if (hl_retry_again(&it->t->policy, &it->retry, op->rc, hl_loop_now(loop),
+                       &it->t->e->random, &at)) {
+        err.attempts = it->retry.tries;
+        it->before.retries++;
+        it->t->c.events->retry(it->t->c.user, &err);
+        hl_timer_set(loop, &it->timer, at);
+        return false;
+    }
+    hl_item_fail(it, &err);
+    return false;
+}
+
+static void on_early(void *user, uint64_t offset, uint64_t len)
+{
+    (void)user;
+    (void)offset;
+    (void)len;
+}
+
+static void on_early_lost(void *user, uint64_t offset, uint64_t len,
+                          const struct hl_error *error)
+{
+    (void)user;
+    (void)offset;
+    (void)len;
+    (void)error;
+}
+
+static void on_token(void *user, const char *token)
+{
+    struct hl_item *it = user;
+    struct hl_error err = {0};
+    int rc = hl_saved_token(it, token, &err);
+
+    it->target->driver->token_saved(it->target, rc);
+    if (rc)
+        hl_item_fail(it, &err);
+}
+
+const struct hl_object_events hl_item_object_events = {
+    on_early, on_early_lost, on_token};
+
+/* ---- Moving ---------------------------------------------------------------- */
+
+static int take_digest(struct hl_item *it, const struct hl_slice *slice,
+                       const uint8_t *digest)
+{
+    uint8_t *slot;
+
+    if (!digest)
+        return 0;
+    slot = hl_saved_digest_slot(it, slice->offset / it->chunk_size);
+    if (!slot)
+        return HAUL_E_NOMEM;
+    memcpy(slot, digest, it->t->c.digest->size);
+    return 0;
+}
+
+static void note_bad(struct hl_item *it, const struct hl_slice *slice)
+{
+    if (it->bad_chunks++ == 0 || slice->offset < it->bad_offset)
+        it->bad_offset = slice->offset;
+    if (hl_ranges_add(&it->bad, slice->offset, slice->offset + slice->len))
+        hl_item_stop(it, HAUL_E_NOMEM, NULL);
+}
+
+static void compare_chunk(struct hl_item *it, const struct hl_slice *slice,
+                          const uint8_t *digest)
+{
+    const struct hl_transfer_config *c = &it->t->c;
+    uint64_t index = slice->offset / it->chunk_size;
+    const uint8_t *want = c->kind == HL_TRANSFER_CHECK
+                              ? c->expect + index * c->digest->size
+                              : hl_saved_digest_slot(it, index);
+
+    if (!want || memcmp(want, digest, c->digest->size) != 0)
+        note_bad(it, slice);
+}
+
+static void on_chunk(void *user, const struct hl_slice *slice,
+                     const uint8_t *digest)
+{
+    struct hl_item *it = user;
+    int rc = 0;
+
+    switch (it->moving) {
+    case HL_MOVE_CHECK:
+        compare_chunk(it, slice, digest);
+        break;
+    case HL_MOVE_DIGEST:
+        rc = take_digest(it, slice, digest);
+        break;
+    case HL_MOVE_COPY:
+        rc = take_digest(it, slice, digest);
+        if (rc == 0)
+            rc = hl_ranges_add(&it->acked, slice->offset,
+                               slice->offset + slice->len);
+        if (rc == 0)
+            rc = hl_saved_chunk(it, slice, digest);
+        it->unsynced_bytes += slice->len;
+        break;
+    }
+    if (rc)
+        hl_item_stop(it, rc, NULL);
+}
+
+static void on_retry(void *user, const struct hl_error *error)
+{
+    struct hl_item *it = user;
+
+    it->t->c.events->retry(it->t->c.user, error);
+}
+
+static void take_mover(struct hl_item *it)
+{
+    struct hl_mover_stats s;
+
+    hl_mover_stats(it->mover, &s);
+    if (it->moving != HL_MOVE_CHECK || !it->target) {
+        it->before.read_bytes += s.read_bytes;
+        it->before.sent_bytes += s.sent_bytes;
+        it->before.resent_bytes += s.resent_bytes;
+        it->size = s.size;
+    }
+    it->before.retries += s.retries;
+    it->before.rate_wait_ns += s.rate_wait_ns;
+    it->before.memory_wait_ns += s.memory_wait_ns;
+    if (!it->has_whole && it->moving != HL_MOVE_CHECK)
+        it->has_whole = hl_mover_whole(it->mover, it->whole);
+    hl_mover_free(it->mover);
+    it->mover = NULL;
+    if (it->target) {
+        it->target->events = &hl_item_object_events;
+        it->target->events_user = it;
+    }
+}
+
+static int bad_to_copy(struct hl_item *it)
+{
+    struct hl_range r;
+    uint64_t at = 0;
+
+    while (hl_ranges_next(&it->bad, at, &r)) {
+        for (at = r.begin; at < r.end; at += it->chunk_size)
+            hl_saved_lost(it, at);
+        if (hl_ranges_remove(&it->acked, r.begin, r.end))
+            return HAUL_E_NOMEM;
+        at = r.end;
+    }
+    it->before.resent_bytes += it->bad.bytes;
+    return 0;
+}
+
+static void differs(struct hl_item *it)
+{
+    struct hl_error err = {0};
+
+    hl_err(&err, HAUL_E_DIGEST, 0,
+           "'%s' differs: %" PRIu64 " chunk%s of %" PRIu64
+           " bytes, the first at offset %" PRIu64,
+           it->t->c.kind == HL_TRANSFER_CHECK ? it->t->source_name
+                                              : it->t->target_name,
+           it->bad_chunks, it->bad_chunks == 1 ? "" : "s", it->chunk_size,
+           it->bad_offset);
+    hl_err_hint(&err, "Copy it again with --resume never.");
+    hl_item_fail(it, &err);
+}
+
+/* A check is through: what differs is sent again, a few times. */
+static void checked(struct hl_item *it)
+{
+    if (it->bad.bytes == 0) {
+        hl_ranges_clear(&it->suspect);
+        if (it->t->c.kind == HL_TRANSFER_CHECK) {
+            it->step = HL_ITEM_DONE;
+            hl_transfer_item_finished(it);
+        } else {
+            check(it);
+        }
+        return;
+    }
+    if (it->t->c.kind == HL_TRANSFER_CHECK ||
+        it->check_rounds++ >= CHECK_ROUNDS) {
+        differs(it);
+        return;
+    }
+    HL_WARN(it->t->e->log, HL_AREA_VERIFY,
+            "%" PRIu64 " bytes at the target differ, sent again",
+            it->bad.bytes);
+    if (bad_to_copy(it)) {
+        hl_item_stop(it, HAUL_E_NOMEM, NULL);
+        return;
+    }
+    start_copy(it);
+}
+
+static void on_finished(void *user, int rc, const struct hl_error *error)
+{
+    struct hl_item *it = user;
+    struct hl_error err = *error;
+
+    take_mover(it);
+    if (it->step == HL_ITEM_ENDING) {
+        hl_item_ending(it);
+        return;
+    }
+    if (rc) {
+        hl_item_stop(it, rc, &err);
+        return;
+    }
+    switch (it->moving) {
+    case HL_MOVE_COPY:
+        hl_saved_flush(it, true);
+        check(it);
+        break;
+    case HL_MOVE_CHECK:
+        checked(it);
+        break;
+    case HL_MOVE_DIGEST:
+        check(it);
+        break;
+    }
+}
+
+static const struct hl_mover_events mover_events = {on_chunk, on_retry,
+                                                    on_token, on_finished};
+
+static void start_mover(struct hl_item *it, int moving,
+                        struct hl_object *source, uint32_t source_caps,
+                        const struct hl_ranges *done, bool whole)
+{
+    struct hl_transfer *t = it->t;
+    struct hl_mover_config c = {
+        .loop = t->e->loop,
+        .pool = t->e->pool,
+        .workers = t->e->workers,
+        .random = &t->e->random,
+        .log = t->e->log,
+        .source = source,
+        .target = moving == HL_MOVE_COPY ? it->target : NULL,
+        .size = it->size,
+        .chunk_size = it->chunk_size,
+        .source_caps = source_caps,
+        .layout = it->layout,
+        .done = done,
+        .digest = t->c.digest,
+        .whole = whole,
+        .policy = t->policy,
+        .rate = &t->rate,
+        .stall_ns = t->stall_ns,
+        .events = &mover_events,
+        .user = it,
+    };
+    struct hl_error err = {0};
+
+    if (moving != HL_MOVE_COPY)
+        memset(&c.layout, 0, sizeof(c.layout));
+    it->moving = moving;
+    if (hl_mover_new(&c, &it->mover, &err))
+        hl_item_fail(it, &err);
+}
+
+static void start_copy(struct hl_item *it)
+{
+    it->step = HL_ITEM_MOVING;
+    hl_transfer_set_state(it->t, HAUL_STATE_MOVING);
+    start_mover(it, HL_MOVE_COPY, it->source, it->source_caps, &it->acked,
+                true);
+}
+
+void hl_item_move(struct hl_item *it)
+{
+    if (it->t->c.kind == HL_TRANSFER_COPY) {
+        start_copy(it);
+        return;
+    }
+    it->step = HL_ITEM_CHECKING;
+    hl_transfer_set_state(it->t, HAUL_STATE_CHECKING);
+    start_mover(it, HL_MOVE_CHECK, it->source, it->source_caps, NULL, false);
+}
+
+/* ---- Checking -------------------------------------------------------------- */
+
+/* Everything but wanted, as the mover wants it. */
+static int complement(const struct hl_ranges *wanted, uint64_t size,
+                      struct hl_ranges *out)
+{
+    struct hl_range hole;
+    uint64_t at = 0;
+    int rc = 0;
+
+    while (rc == 0 && hl_ranges_next_hole(wanted, at, size, &hole)) {
+        rc = hl_ranges_add(out, hole.begin, hole.end);
+        at = hole.end;
+    }
+    return rc;
+}
+
+static void start_over(struct hl_item *it, int moving,
+                       const struct hl_ranges *wanted)
+{
+    struct hl_ranges done;
+    bool check_target = moving == HL_MOVE_CHECK;
+
+    hl_ranges_init(&done);
+    hl_ranges_clear(&it->bad);
+    it->step = HL_ITEM_CHECKING;
+    hl_transfer_set_state(it->t, HAUL_STATE_CHECKING);
+    if (wanted && complement(wanted, it->size, &done))
+        hl_item_stop(it, HAUL_E_NOMEM, NULL);
+    else
+        start_mover(it, moving, check_target ? it->target : it->source,
+                    check_target ? HL_CAP_SEEK : it->source_caps, &done,
+                    !check_target);
+    hl_ranges_fini(&done);
+}
+
+/* Everything is acknowledged. What else was asked for? */
+static void check(struct hl_item *it)
+{
+    const char *mode = verify_mode(it);
+    bool readback = !strcmp(mode, "readback") && !it->readback_done;
+    struct hl_error err = {0};
+
+    if (it->bad.bytes) {
+        /* Only what was sent again is checked again. */
+        struct hl_ranges bad = it->bad;
+
+        hl_ranges_init(&it->bad);
+        start_over(it, HL_MOVE_CHECK, &bad);
+        hl_ranges_fini(&bad);
+        return;
+    }
+    if (readback && !(it->layout.caps & HL_CAP_READBACK)) {
+        hl_err(&err, HAUL_E_NOTSUP, 0,
+               "the target '%s' cannot be read back", it->t->target_name);
+        hl_item_fail(it, &err);
+        return;
+    }
+    if (it->append_at && readback && it->moving == HL_MOVE_COPY) {
+        /* The prefix has no digests yet. */
+        struct hl_ranges prefix;
+
+        hl_ranges_init(&prefix);
+        if (hl_ranges_add(&prefix, 0, it->append_at))
+            hl_item_stop(it, HAUL_E_NOMEM, NULL);
+        else
+            start_over(it, HL_MOVE_DIGEST, &prefix);
+        hl_ranges_fini(&prefix);
+        return;
+    }
+    if (readback) {
+        it->readback_done = true;
+        hl_ranges_clear(&it->suspect);
+        start_over(it, HL_MOVE_CHECK, NULL);
+        return;
+    }
+    if (it->suspect.bytes) {
+        struct hl_ranges suspect = it->suspect;
+
+        hl_ranges_init(&it->suspect);
+        start_over(it, HL_MOVE_CHECK, &suspect);
+        hl_ranges_fini(&suspect);
+        return;
+    }
+    if (!strcmp(mode, "remote") && !it->has_whole &&
+        it->moving != HL_MOVE_DIGEST && (it->source_caps & HL_CAP_SEEK)) {
+        start_over(it, HL_MOVE_DIGEST, NULL);
+        return;
+    }
+    check_source(it);
+}
+
+static void on_source_stat(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+    const struct hl_identity *was = &it->identity;
+    struct hl_error err = {0};
+    const char *what = NULL;
+
+    if (op->rc == HAUL_E_NOTSUP)
+        op->rc = 0, it->u.stat.size = was->size, it->u.stat.exists = true;
+    if (!hl_item_home(it, op))
+        return;
+    if (!it->u.stat.exists)
+        what = "it is gone";
+    else if (it->u.stat.size != was->size)
+        what = "its size differs";
+    else if (was->mtime_ns && it->u.stat.mtime_ns != was->mtime_ns)
+        what = "its modification time differs";
+    if (what) {
+        hl_err(&err, HAUL_E_CHANGED, 0,
+               "the source '%s' changed during the copy: %s",
+               it->t->source_name, what);
+        hl_err_hint(&err, "Copy it again when nobody writes to it.");
+        hl_item_fail(it, &err);
+        return;
+    }
+    remote(it);
+}
+
+static void check_source(struct hl_item *it)
+{
+    it->step = HL_ITEM_COMMITTING;
+    hl_transfer_set_state(it->t, HAUL_STATE_COMMITTING);
+    if (!(it->source_caps & HL_CAP_SEEK)) {
+        remote(it);
+        return;
+    }
+    memset(&it->u, 0, sizeof(it->u));
+    hl_item_submit(it, &it->u.stat.op, on_source_stat, check_source);
+    hl_driver_stat(it->source, &it->u.stat);
+}
+
+static void on_remote(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+    struct hl_error err = {0};
+    char hex[2 * HL_DIGEST_MAX + 1];
+
+    if (!hl_item_home(it, op))
+        return;
+    for (size_t i = 0; i < it->t->c.digest->size; i++)
+        snprintf(hex + 2 * i, 3, "%02x", it->whole[i]);
+    if (strcmp(hex, it->u.remote.hex) != 0) {
+        hl_err(&err, HAUL_E_DIGEST, 0,
+               "the remote's %s of '%s' differs from what was sent",
+               it->t->c.digest->name, it->t->target_name);
+        hl_err_hint(&err, "Copy it again with --resume never.");
+        hl_item_fail(it, &err);
+        return;
+    }
+    it->remote_checked = true;
+    commit(it);
+}
+
+static void remote(struct hl_item *it)
+{
+    if (strcmp(verify_mode(it), "remote") != 0 || it->remote_checked ||
+        !it->has_whole) {
+        commit(it);
+        return;
+    }
+    memset(&it->u, 0, sizeof(it->u));
+    hl_item_submit(it, &it->u.remote.op, on_remote, remote);
+    it->u.remote.algorithm = it->t->c.digest->name;
+    hl_driver_remote_digest(it->target, &it->u.remote);
+}
+
+/* ---- Commit ---------------------------------------------------------------- */
+
+static void on_committed(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+
+    if (!hl_item_home(it, op))
+        return;
+    it->durable = it->u.commit.durable;
+    it->size_checked = it->u.commit.size_checked;
+    it->step = HL_ITEM_DONE;
+    hl_transfer_item_finished(it);
+}
+
+static void commit(struct hl_item *it)
+{
+    if (it->syncing) {
+        it->commit_waits = true;
+        return;
+    }
+    memset(&it->u, 0, sizeof(it->u));
+    hl_item_submit(it, &it->u.commit.op, on_committed, commit);
+    it->u.commit.size = it->size;
+    it->u.commit.mtime_ns = it->identity.mtime_ns;
+    it->u.commit.mode = it->identity.mode;
+    it->u.commit.no_clobber =
+        hl_opts_i64(it->t->c.opts, HAUL_OPT_NO_CLOBBER);
+    hl_driver_commit(it->target, &it->u.commit);
+}
+
+static void on_synced(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+
+    it->syncing = false;
+    if (op->rc == 0) {
+        hl_saved_synced(it);
+    } else if (op->rc == HAUL_E_NOTSUP) {
+        it->layout.caps &= ~(uint32_t)HL_CAP_DURABLE;
+    }
+    if (it->step == HL_ITEM_ENDING) {
+        hl_item_ending(it);
+    } else if (it->commit_waits) {
+        it->commit_waits = false;
+        commit(it);
+    }
+}
+
+/* Makes what is acknowledged and noted durable; other work goes on. */
+void hl_item_sync(struct hl_item *it)
+{
+    hl_saved_flush(it, true);
+    it->syncing = true;
+    it->syncing_batch = it->batch;
+    it->unsynced_bytes = 0;
+    memset(&it->sync, 0, sizeof(it->sync));
+    it->sync.done = on_synced;
+    it->sync.user = it;
+    hl_driver_sync(it->target, &it->sync);
+}
+
+/* ---- Streams --------------------------------------------------------------- */
+
+static struct hl_object *tuned_object(const struct hl_item *it)
+{
+    if (it->target && it->target_open && it->target->driver->set_streams)
+        return it->target;
+    if (it->source && it->source_open && it->source->driver->set_streams)
+        return it->source;
+    return NULL;
+}
+
+static uint32_t fixed_streams(const struct hl_item *it)
+{
+    const struct hl_opts *o = it->t->c.opts;
+    int64_t connections = hl_opts_i64(o, HAUL_OPT_CONNECTIONS);
+    int64_t streams = hl_opts_i64(o, HAUL_OPT_STREAMS);
+
+    if (hl_opts_i64(o, HAUL_OPT_IN_ORDER))
+        return 1;
+    if (connections <= 0 && streams <= 0)
+        return 0;
+    return (uint32_t)((connections > 0 ? connections : 1) *
+                      (streams > 0 ? streams : 1));
+}
+
+static void tune(struct hl_item *it, uint64_t now)
+{
+    struct hl_object *obj = tuned_object(it);
+    struct hl_tune_sample s = {.now_ns = now};
+    struct hl_flow flow = {0};
+    struct hl_mover_stats stats;
+    uint64_t busy, past = now - it->tuned_ns;
+
+    if (!obj || !obj->driver->flow || it->moving != HL_MOVE_COPY)
+        return;
+    obj->driver->flow(obj->endpoint, &flow);
+    hl_item_stats(it, &stats);
+    if (!it->tuned) {
+        uint32_t max = it->layout.streams_max ? it->layout.streams_max : 64;
+
+        hl_tune_init(&it->tune, fixed_streams(it), max);
+        obj->driver->set_streams(obj, hl_tune_start(&it->tune, flow.rtt_ns));
+        it->tuned = true;
+    } else {
+        if (past < hl_max(HL_NS_PER_S / 2, 10 * flow.rtt_ns))
+            return;
+        s.rtt_ns = flow.rtt_ns;
+        s.rate = (uint64_t)((double)(stats.acked_bytes - it->tuned_bytes) *
+                            1e9 / (double)past);
+        s.open = flow.streams;
+        s.limit = flow.streams_limit;
+        busy = flow.window_ns - it->tuned_flow.window_ns;
+        s.window_limited = busy > past * flow.connections / 4;
+        obj->driver->set_streams(obj, hl_tune_step(&it->tune, &s));
+    }
+    it->tuned_ns = now;
+    it->tuned_bytes = stats.acked_bytes;
+    it->tuned_flow = flow;
+}
+
+/* ---- Life ------------------------------------------------------------------ */
+
+static void check_step_stall(struct hl_item *it, uint64_t now)
+{
+    if (!it->op_out || now - it->op_since_ns < STEP_STALLS * it->t->stall_ns)
+        return;
+    it->op_since_ns = now;
+    if (it->source && it->source->driver->unstall)
+        it->source->driver->unstall(it->source);
+    if (it->target && it->target->driver->unstall)
+        it->target->driver->unstall(it->target);
+}
+
+void hl_item_tick(struct hl_item *it, uint64_t now_ns)
+{
+    if (it->step == HL_ITEM_NEW || it->step >= HL_ITEM_DONE)
+        return;
+    check_step_stall(it, now_ns);
+    hl_saved_flush(it, false);
+    if (it->step != HL_ITEM_MOVING || !it->mover)
+        return;
+    tune(it, now_ns);
+    if ((it->layout.caps & HL_CAP_DURABLE) && !it->syncing &&
+        it->unsynced_bytes >= HL_SYNC_BYTES)
+        hl_item_sync(it);
+}
+
+void hl_item_stats(const struct hl_item *it, struct hl_mover_stats *out)
+{
+    struct hl_mover_stats now = {0};
+
+    *out = it->before;
+    out->size = it->size;
+    out->acked_bytes = it->acked.bytes;
+    if (!it->mover)
+        return;
+    hl_mover_stats(it->mover, &now);
+    out->retries += now.retries;
+    out->rate_wait_ns += now.rate_wait_ns;
+    out->memory_wait_ns += now.memory_wait_ns;
+    out->reading = now.reading;
+    out->writing = now.writing + now.idle_writes;
+    if (it->moving == HL_MOVE_CHECK && it->target)
+        return;
+    out->read_bytes += now.read_bytes;
+    out->sent_bytes += now.sent_bytes;
+    out->resent_bytes += now.resent_bytes;
+    out->size = now.size;
+    if (it->moving == HL_MOVE_COPY || !it->target)
+        out->acked_bytes = now.acked_bytes;
+}
+
+int hl_item_init(struct hl_item *it, struct hl_transfer *t, uint32_t index,
+                 const struct hl_item_config *config, struct hl_error *err)
+{
+    int rc = 0;
+
+    it->t = t;
+    it->index = index;
+    it->timer.fn = on_again;
+    hl_ranges_init(&it->acked);
+    hl_ranges_init(&it->suspect);
+    hl_ranges_init(&it->bad);
+    if (t->c.source)
+        rc = hl_url_copy(&config->source, &it->source_url);
+    if (rc == 0 && t->c.target)
+        rc = hl_url_copy(&config->target, &it->target_url);
+    if (rc)
+        return hl_err(err, rc, 0, "out of memory");
+    snprintf(it->id, sizeof(it->id), "%016" PRIx64,
+             hl_random_next(&t->e->random));
+    return 0;
+}
+
+void hl_item_fini(struct hl_item *it)
+{
+    HL_ASSERT(!it->mover && !it->op_out);
+    hl_timer_cancel(&it->timer);
+    if (it->source)
+        it->source->driver->close(it->source);
+    if (it->target)
+        it->target->driver->close(it->target);
+    hl_url_fini(&it->source_url);
+    hl_url_fini(&it->target_url);
+    hl_ranges_fini(&it->acked);
+    hl_ranges_fini(&it->suspect);
+    hl_ranges_fini(&it->bad);
+    hl_free(it->token);
+    hl_free(it->sample);
+    hl_free(it->digests);
+    hl_free(it->pending);
+}

@@ -1,0 +1,217 @@
+/*
+ * An item: one object of a transfer, from the first look at its source to its
+ * commit. Private to engine/.
+ *
+ *   stat target ─► open source ─► identity ─► what was saved ─► open target
+ *   ─► move (mover.h) ─► check what may have been lost ─► source unchanged?
+ *   ─► commit
+ *
+ * Every step is asynchronous; a step that fails with an outage is repeated
+ * with backoff. item.c has the steps, saved.c what goes to the state store.
+ */
+#ifndef HL_ITEM_H
+#define HL_ITEM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "limit.h"
+#include "mover.h"
+#include "transfer.h"
+#include "tune.h"
+
+/* Sizes of DESIGN sections 4.10 and 7. */
+#define HL_SAVE_BYTES (8u << 20)
+#define HL_SAVE_NS HL_NS_PER_S
+#define HL_SAVE_PAUSE_NS (50 * HL_NS_PER_MS)
+#define HL_SYNC_BYTES (UINT64_C(1) << 30)
+
+enum hl_item_step {
+    HL_ITEM_NEW,
+    HL_ITEM_OPENING,
+    HL_ITEM_MOVING,
+    HL_ITEM_CHECKING,
+    HL_ITEM_COMMITTING,
+    HL_ITEM_ENDING, /* after a failure: everything comes home */
+    HL_ITEM_DONE,
+    HL_ITEM_FAILED
+};
+
+struct hl_item {
+    struct hl_transfer *t;
+    uint32_t index;
+    enum hl_item_step step;
+    struct hl_url source_url, target_url;
+    struct hl_object *source, *target;
+    bool source_open, target_open;
+    struct hl_identity identity;
+    char head[2 * HL_DIGEST_MAX + 1], tail[2 * HL_DIGEST_MAX + 1];
+    uint32_t source_caps;
+    struct hl_layout layout;
+    uint64_t size, chunk_size;
+    char id[17]; /* for temporary names */
+    char *token;
+    bool in_folder; /* target_url got the source's name appended */
+    bool resume, append;
+    uint64_t append_at;
+
+    /* The operation of the step under way. */
+    union {
+        struct hl_op op;
+        struct hl_open open;
+        struct hl_stat stat;
+        struct hl_io io;
+        struct hl_commit commit;
+        struct hl_suspend suspend;
+        struct hl_remote_digest remote;
+    } u;
+    void (*again)(struct hl_item *it); /* repeats the step */
+    struct hl_timer timer;
+    struct hl_retry retry;
+    uint8_t *sample; /* bytes read for the identity */
+    uint32_t sample_len;
+    bool op_out;
+    uint64_t op_since_ns;
+
+    struct hl_mover *mover;
+    enum { HL_MOVE_COPY, HL_MOVE_CHECK, HL_MOVE_DIGEST } moving;
+    struct hl_mover_stats before; /* of movers that are through */
+    struct hl_tune tune;
+    bool tuned;
+    uint64_t tuned_ns, tuned_bytes;
+    struct hl_flow tuned_flow;
+
+    /* Acknowledged chunks. */
+    uint8_t *digests;
+    uint64_t digest_count; /* room in digests, chunks */
+    struct hl_ranges acked, suspect, bad;
+    struct hl_saved_chunk *pending;
+    size_t pending_count, pending_room;
+    uint64_t pending_bytes, pending_ns, saved_ns;
+    uint64_t batch, unsynced_bytes;
+    bool store_failed; /* warned once */
+    struct hl_op sync, aborts[2]; /* by role */
+    bool syncing, commit_waits, discarding;
+    uint32_t aborting;
+    uint64_t syncing_batch;
+    uint64_t resumed_bytes;
+
+    bool remote_checked, readback_done;
+    uint32_t check_rounds;
+    uint32_t end_stage; /* of HL_ITEM_ENDING, see item_end.c */
+    bool size_checked, durable, already_there, dry_run;
+    bool has_whole;
+    uint8_t whole[HL_DIGEST_MAX];
+    uint64_t bad_chunks, bad_offset;
+
+    int code;
+    struct hl_error error;
+};
+
+/* ---- Steps, shared by item_open.c, item.c and item_end.c ------------------- */
+
+/* Clears it->u and makes op (a member of it) ready; again repeats the step
+ * after an outage. */
+void hl_item_submit(struct hl_item *it, struct hl_op *op,
+                    void (*done)(struct hl_op *op),
+                    void (*again)(struct hl_item *it));
+/* First thing in every done(): false when the step must not go on (it failed
+ * and is repeated or ends the item). */
+bool hl_item_home(struct hl_item *it, struct hl_op *op);
+/* A step that cannot be repeated failed. */
+void hl_item_fail(struct hl_item *it, const struct hl_error *err);
+/* The opening is through: item.c takes over. */
+void hl_item_move(struct hl_item *it);
+void hl_item_open(struct hl_item *it); /* item_open.c */
+void hl_item_ending(struct hl_item *it); /* item_end.c */
+void hl_item_sync(struct hl_item *it);
+/* Events of the target while no mover has it. */
+extern const struct hl_object_events hl_item_object_events;
+
+/* ---- item.c ---------------------------------------------------------------- */
+int hl_item_init(struct hl_item *it, struct hl_transfer *t, uint32_t index,
+                 const struct hl_item_config *config, struct hl_error *err);
+void hl_item_fini(struct hl_item *it);
+void hl_item_start(struct hl_item *it);
+/* First cause wins; ends with hl_transfer_item_finished(). */
+void hl_item_stop(struct hl_item *it, int code, const struct hl_error *err);
+void hl_item_tick(struct hl_item *it, uint64_t now_ns);
+void hl_item_stats(const struct hl_item *it, struct hl_mover_stats *out);
+
+/* saved.c: the item's side of the state store. Without a store they succeed
+ * and do nothing. */
+/* Decides how the item goes on: 0 and it->resume, it->chunk_size, acked,
+ * suspect, digests, token; or an error (HAUL_E_CHANGED, _RESUME, _STORE). */
+int hl_saved_load(struct hl_item *it, struct hl_error *err);
+/* Writes plan and identity. */
+int hl_saved_begin(struct hl_item *it, struct hl_error *err);
+int hl_saved_token(struct hl_item *it, const char *token,
+                   struct hl_error *err);
+/* Nothing of what was acknowledged is there any more. */
+int hl_saved_reset(struct hl_item *it, struct hl_error *err);
+int hl_saved_chunk(struct hl_item *it, const struct hl_slice *slice,
+                   const uint8_t *digest);
+void hl_saved_flush(struct hl_item *it, bool now);
+void hl_saved_lost(struct hl_item *it, uint64_t offset);
+void hl_saved_synced(struct hl_item *it);
+/* Room for the digest of chunk index; NULL: out of memory. */
+uint8_t *hl_saved_digest_slot(struct hl_item *it, uint64_t index);
+/* Does the target still stand as the finished transfer left it? */
+bool hl_saved_is_result(struct hl_item *it, const struct hl_stat *st);
+
+/* ---- transfer.c ------------------------------------------------------------ */
+
+struct hl_engine {
+    struct hl_loop *loop;
+    struct hl_pool *pool;
+    struct hl_workers *workers;
+    uint32_t worker_count;
+    const struct hl_log *log;
+    struct hl_random random;
+    struct hl_list transfers; /* started, not finished */
+    uint64_t memory;          /* as set; 0: haul decides */
+    char *store_path;
+    struct hl_store *store;
+};
+
+struct hl_transfer {
+    struct hl_node node;
+    struct hl_engine *e;
+    struct hl_transfer_config c;
+    char *key, *source_name, *target_name, *save_source, *save_target;
+    struct hl_item *items;
+    uint32_t next_item, running;
+    struct hl_store *store; /* NULL: nothing is saved */
+    struct hl_saved saved;
+    bool found, locked, created;
+    bool was_done; /* the store has it as finished */
+    struct hl_rate rate;
+    struct hl_meter meter;
+    struct hl_retry_policy policy;
+    uint64_t stall_ns, start_ns, end_ns;
+    struct hl_timer timer;
+    uint64_t metered, sampled_ns;
+    struct hl_mover_stats sampled;
+    struct hl_flow sampled_source, sampled_target;
+    uint64_t sampled_cpu_ns;
+    uint64_t limit_ns[HAUL_LIMIT_RATE + 1];
+    uint32_t limit, peak_connections, peak_streams;
+    bool started, ending, finished, posted;
+    int code;
+    struct hl_error error;
+    struct hl_task task;
+    atomic_bool cancel;
+    _Atomic uint32_t state; /* enum haul_state */
+    pthread_mutex_t lock;   /* snapshot */
+    struct haul_stats snapshot;
+};
+
+void hl_transfer_item_finished(struct hl_item *it);
+void hl_transfer_set_state(struct hl_transfer *t, uint32_t state);
+/* Makes the row in the store, if it is not there; HAUL_E_STORE, _BUSY. */
+int hl_transfer_create_saved(struct hl_transfer *t, struct hl_error *err);
+/* Drops what was saved: the next create makes a new row. */
+int hl_transfer_forget_saved(struct hl_transfer *t, struct hl_error *err);
+void hl_transfer_warn(struct hl_transfer *t, const struct hl_error *error);
+
+#endif /* HL_ITEM_H */

@@ -1,0 +1,457 @@
+/*
+ * Opening an item: source, identity, target, and what an earlier run left.
+ * Engine thread; every function with a step's name submits one operation, its
+ * on_ function takes the answer and goes to the next.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "item.h"
+
+/* First and last bytes of a local source that are part of its identity. */
+#define SAMPLE_BYTES (1u << 20)
+
+static void sample_head(struct hl_item *it);
+static void stat_target(struct hl_item *it);
+static void decide(struct hl_item *it);
+static void open_target(struct hl_item *it);
+
+/* ---- Source ---------------------------------------------------------------- */
+
+static bool is_local_file(const struct hl_item *it)
+{
+    return it->identity.inode && (it->source_caps & HL_CAP_SEEK) &&
+           it->size != HL_SIZE_UNKNOWN && it->size > 0;
+}
+
+static void source_known(struct hl_item *it)
+{
+    hl_free(it->sample);
+    it->sample = NULL;
+    if (it->t->c.kind == HL_TRANSFER_COPY)
+        stat_target(it);
+    else
+        decide(it);
+}
+
+static void on_source_open(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+
+    if (!op->rc)
+        it->source_open = true;
+    if (!hl_item_home(it, op))
+        return;
+    it->identity = it->u.open.identity;
+    it->source_caps = it->u.open.layout.caps;
+    it->size = it->identity.size;
+    it->retry.answered = true;
+    if (is_local_file(it) && it->t->c.kind == HL_TRANSFER_COPY)
+        sample_head(it);
+    else
+        source_known(it);
+}
+
+static void open_source(struct hl_item *it)
+{
+    memset(&it->u, 0, sizeof(it->u));
+    hl_item_submit(it, &it->u.open.op, on_source_open, open_source);
+    it->u.open.chunk_size = UINT64_C(4) << 20;
+    hl_driver_open(it->source, &it->u.open);
+}
+
+static void read_sample(struct hl_item *it, uint64_t offset,
+                        void (*done)(struct hl_op *op),
+                        void (*again)(struct hl_item *it))
+{
+    memset(&it->u, 0, sizeof(it->u));
+    hl_item_submit(it, &it->u.io.op, done, again);
+    it->u.io.offset = offset + it->sample_len;
+    it->u.io.len = (uint32_t)hl_min(SAMPLE_BYTES, it->size) - it->sample_len;
+    it->u.io.data = it->sample + it->sample_len;
+    hl_driver_read(it->source, &it->u.io);
+}
+
+/* A short reading is continued; true when the sample is whole. */
+static bool sample_whole(struct hl_item *it, char *hex)
+{
+    const struct hl_digest *d = it->t->c.identity;
+    uint8_t digest[HL_DIGEST_MAX];
+    uint32_t want = (uint32_t)hl_min(SAMPLE_BYTES, it->size);
+
+    it->sample_len += it->u.io.done;
+    if (it->sample_len < want && it->u.io.done > 0 && !it->u.io.eof)
+        return false;
+    /* A source that shrank meanwhile is found out by the mover. */
+    d->run(it->sample, it->sample_len, digest);
+    for (size_t i = 0; i < d->size; i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    it->sample_len = 0;
+    return true;
+}
+
+static void sample_tail(struct hl_item *it);
+
+static void on_tail(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+
+    if (!hl_item_home(it, op))
+        return;
+    if (sample_whole(it, it->tail))
+        source_known(it);
+    else
+        sample_tail(it);
+}
+
+static void sample_tail(struct hl_item *it)
+{
+    read_sample(it, it->size - hl_min(SAMPLE_BYTES, it->size), on_tail,
+                sample_tail);
+}
+
+static void on_head(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+
+    if (!hl_item_home(it, op))
+        return;
+    if (sample_whole(it, it->head))
+        sample_tail(it);
+    else
+        sample_head(it);
+}
+
+static void sample_head(struct hl_item *it)
+{
+    struct hl_error err = {0};
+
+    if (!it->sample)
+        it->sample = hl_malloc(SAMPLE_BYTES);
+    if (!it->sample) {
+        hl_err(&err, HAUL_E_NOMEM, 0, "out of memory");
+        hl_item_fail(it, &err);
+        return;
+    }
+    read_sample(it, 0, on_head, sample_head);
+}
+
+/* ---- Target: what is there ------------------------------------------------- */
+
+/* The target is a folder: the copy goes into it under the source's name. */
+static void into_folder(struct hl_item *it)
+{
+    const char *name = hl_url_basename(&it->source_url);
+    struct hl_error err = {0};
+    int rc;
+
+    if (!name[0] || !strcmp(name, "-") || !it->source_url.path[0] ||
+        !strcmp(it->source_url.scheme, "-")) {
+        hl_err(&err, HAUL_E_INVAL, 0, "the target '%s' is a folder",
+               it->t->target_name);
+        hl_err_hint(&err, "This source has no name; give the target one.");
+        hl_item_fail(it, &err);
+        return;
+    }
+    it->target->driver->close(it->target);
+    it->target = NULL;
+    rc = hl_url_append(&it->target_url, name);
+    it->in_folder = true;
+    if (rc == 0)
+        rc = it->t->c.target->driver->object_new(
+            it->t->c.target, &it->target_url, HL_ROLE_TARGET, &it->target,
+            &err);
+    if (rc) {
+        hl_err(&err, rc, 0, "%s", haul_err_text(rc));
+        hl_item_fail(it, &err);
+        return;
+    }
+    it->target->events = &hl_item_object_events;
+    it->target->events_user = it;
+    stat_target(it);
+}
+
+static void on_stat_target(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+    struct hl_stat st;
+    struct hl_error err = {0};
+
+    /* Some servers let nobody stat: then nothing is known, and open says
+     * what is wrong. */
+    if (op->rc == HAUL_E_REMOTE || op->rc == HAUL_E_NOTSUP)
+        op->rc = 0;
+    if (!hl_item_home(it, op))
+        return;
+    it->retry.answered = true;
+    st = it->u.stat;
+    if (st.is_folder && !it->in_folder) {
+        into_folder(it);
+        return;
+    }
+    if (st.is_folder) {
+        hl_err(&err, HAUL_E_EXISTS, 0, "the target '%s' is a folder",
+               hl_url_basename(&it->target_url));
+        hl_item_fail(it, &err);
+        return;
+    }
+    if (st.exists && hl_opts_i64(it->t->c.opts, HAUL_OPT_NO_CLOBBER)) {
+        hl_err(&err, HAUL_E_EXISTS, 0, "the target '%s' exists",
+               it->t->target_name);
+        hl_err_hint(&err, "Without --no-clobber it would be replaced.");
+        hl_item_fail(it, &err);
+        return;
+    }
+    if (strcmp(hl_opts_str(it->t->c.opts, HAUL_OPT_RESUME), "never") != 0 &&
+        hl_saved_is_result(it, &st)) {
+        it->already_there = true;
+        it->step = HL_ITEM_DONE;
+        hl_transfer_item_finished(it);
+        return;
+    }
+    decide(it);
+}
+
+static void stat_target(struct hl_item *it)
+{
+    if (it->target_url.folder && !it->in_folder) {
+        into_folder(it);
+        return;
+    }
+    memset(&it->u, 0, sizeof(it->u));
+    hl_item_submit(it, &it->u.stat.op, on_stat_target, stat_target);
+    hl_driver_stat(it->target, &it->u.stat);
+}
+
+/* ---- What an earlier run left ---------------------------------------------- */
+
+static void begin_saved(struct hl_item *it)
+{
+    struct hl_error err = {0};
+
+    if (hl_saved_begin(it, &err))
+        hl_item_fail(it, &err);
+    else
+        open_target(it);
+}
+
+static void on_discarded(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+    struct hl_error err = {0};
+
+    if (!hl_item_home(it, op))
+        return;
+    hl_free(it->token);
+    it->token = NULL;
+    if (hl_transfer_forget_saved(it->t, &err))
+        hl_item_fail(it, &err);
+    else
+        begin_saved(it);
+}
+
+/* The rest of a copy that is not continued goes before the new one comes. */
+static void discard_old(struct hl_item *it)
+{
+    memset(&it->u, 0, sizeof(it->u));
+    hl_item_submit(it, &it->u.op, on_discarded, discard_old);
+    hl_driver_discard(it->target, it->token, &it->u.op);
+}
+
+static void check_expected(struct hl_item *it)
+{
+    const struct hl_transfer_config *c = &it->t->c;
+    struct hl_error err = {0};
+
+    it->chunk_size = c->expect_chunk_size;
+    if (it->size != HL_SIZE_UNKNOWN && it->size != c->expect_size) {
+        hl_err(&err, HAUL_E_DIGEST, 0,
+               "'%s' has %" PRIu64 " bytes, the manifest says %" PRIu64,
+               it->t->source_name, it->size, c->expect_size);
+        hl_item_fail(it, &err);
+        return;
+    }
+    it->size = c->expect_size;
+    hl_item_move(it);
+}
+
+static void decide(struct hl_item *it)
+{
+    struct hl_error err = {0};
+    const char *mode = hl_opts_str(it->t->c.opts, HAUL_OPT_RESUME);
+
+    if (it->t->c.kind == HL_TRANSFER_CHECK) {
+        check_expected(it);
+        return;
+    }
+    if (hl_saved_load(it, &err)) {
+        hl_item_fail(it, &err);
+        return;
+    }
+    if (hl_opts_i64(it->t->c.opts, HAUL_OPT_DRY_RUN)) {
+        it->dry_run = true;
+        it->resumed_bytes = it->acked.bytes;
+        it->step = HL_ITEM_DONE;
+        hl_transfer_item_finished(it);
+        return;
+    }
+    it->append = !strncmp(mode, "append", 6) && !it->resume;
+    if (it->token && !it->resume) {
+        discard_old(it);
+        return;
+    }
+    if (!it->resume && it->t->found && hl_transfer_forget_saved(it->t, &err)) {
+        hl_item_fail(it, &err);
+        return;
+    }
+    begin_saved(it);
+}
+
+/* ---- Target: open ---------------------------------------------------------- */
+
+/* Chunks that the target cannot have: it is shorter than that. */
+static int clip_existing(struct hl_item *it, struct hl_error *err)
+{
+    struct hl_range r;
+
+    while (hl_ranges_next(&it->acked, it->layout.existing, &r)) {
+        uint64_t chunk = r.begin / it->chunk_size * it->chunk_size;
+        uint64_t end = hl_min(chunk + it->chunk_size, it->size);
+
+        hl_saved_lost(it, chunk);
+        if (hl_ranges_remove(&it->acked, chunk, end) ||
+            hl_ranges_remove(&it->suspect, chunk, end))
+            return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    }
+    return 0;
+}
+
+/* --resume append: what is there counts, as far as the user says. */
+static int accept_existing(struct hl_item *it, struct hl_error *err)
+{
+    const char *mode = hl_opts_str(it->t->c.opts, HAUL_OPT_RESUME);
+    uint64_t at = it->layout.existing;
+
+    if (mode[6] == '=' && hl_parse_size(mode + 7, &at))
+        return hl_err(err, HAUL_E_INVAL, 0, "'%s' is no size", mode + 7);
+    if (at > it->layout.existing || (it->size != HL_SIZE_UNKNOWN &&
+                                     at > it->size)) {
+        hl_err(err, HAUL_E_RESUME, 0,
+               "cannot append at %" PRIu64 ": the target has %" PRIu64
+               " bytes, the source %" PRIu64,
+               at, it->layout.existing, it->size);
+        return hl_err_hint(err, "The target does not look like a prefix of "
+                                "this source.");
+    }
+    it->append_at = at / it->chunk_size * it->chunk_size;
+    if (at == it->size)
+        it->append_at = at;
+    return hl_ranges_add(&it->acked, 0, it->append_at);
+}
+
+/* Without sync() nothing is ever called durable; then the newest bytes are
+ * what a crash of the target can have taken. */
+static int trim_suspects(struct hl_item *it)
+{
+    struct hl_range r;
+    uint64_t at = 0;
+
+    if (it->layout.caps & HL_CAP_DURABLE)
+        return 0;
+    while (it->suspect.bytes > HL_SYNC_BYTES &&
+           hl_ranges_next(&it->suspect, at, &r)) {
+        uint64_t over = it->suspect.bytes - HL_SYNC_BYTES;
+        uint64_t end = hl_min(r.end, r.begin + over);
+
+        end = end / it->chunk_size * it->chunk_size;
+        if (end <= r.begin)
+            break;
+        if (hl_ranges_remove(&it->suspect, r.begin, end))
+            return HAUL_E_NOMEM;
+        at = end;
+    }
+    return 0;
+}
+
+/* What cannot be read back, or has no digest to compare with, is sent
+ * again. */
+static int drop_suspects(struct hl_item *it)
+{
+    struct hl_range r;
+    uint64_t at = 0;
+
+    if ((it->layout.caps & HL_CAP_READBACK) && it->t->c.digest)
+        return 0;
+    while (hl_ranges_next(&it->suspect, at, &r)) {
+        for (at = r.begin; at < r.end; at += it->chunk_size)
+            hl_saved_lost(it, at);
+        if (hl_ranges_remove(&it->acked, r.begin, r.end))
+            return HAUL_E_NOMEM;
+        at = r.end;
+    }
+    hl_ranges_clear(&it->suspect);
+    return 0;
+}
+
+static void on_target_open(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+    struct hl_error err = {0};
+    int rc = 0;
+
+    if (!op->rc)
+        it->target_open = true;
+    if (!hl_item_home(it, op))
+        return;
+    it->layout = it->u.open.layout;
+    it->retry.answered = true;
+    if (it->layout.part_size % it->chunk_size) {
+        hl_err(&err, HAUL_E_INVAL, 0,
+               "the chunk size does not divide the part size %" PRIu64,
+               it->layout.part_size);
+        hl_item_fail(it, &err);
+        return;
+    }
+    if (it->layout.fresh)
+        rc = hl_saved_reset(it, &err);
+    else if (it->resume)
+        rc = clip_existing(it, &err);
+    else if (it->append)
+        rc = accept_existing(it, &err);
+    if (rc == 0)
+        rc = trim_suspects(it);
+    if (rc == 0)
+        rc = drop_suspects(it);
+    if (rc) {
+        hl_err(&err, rc, 0, "%s", haul_err_text(rc));
+        hl_item_fail(it, &err);
+        return;
+    }
+    it->resumed_bytes = it->acked.bytes;
+    hl_item_move(it);
+}
+
+static void open_target(struct hl_item *it)
+{
+    struct hl_open *o = &it->u.open;
+
+    memset(&it->u, 0, sizeof(it->u));
+    hl_item_submit(it, &o->op, on_target_open, open_target);
+    o->size = it->size;
+    o->chunk_size = it->chunk_size;
+    o->id = it->id;
+    /* An open that was cut off may have made the file already. */
+    o->token = it->token;
+    o->resume = it->token != NULL;
+    o->append = it->append;
+    o->no_clobber = hl_opts_i64(it->t->c.opts, HAUL_OPT_NO_CLOBBER);
+    o->in_order = hl_opts_i64(it->t->c.opts, HAUL_OPT_IN_ORDER);
+    o->mode = it->identity.mode;
+    hl_driver_open(it->target, o);
+}
+
+void hl_item_open(struct hl_item *it)
+{
+    open_source(it);
+}

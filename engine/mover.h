@@ -1,0 +1,89 @@
+/*
+ * The mover: one object's bytes from source to target, or (without a target)
+ * through the digest only. This is the way every byte takes:
+ *
+ *   cursors ─► buffer ─► source.read ─► digest ─► place in order ─►
+ *   target.write ─► taken ─► acknowledged ─► chunk()
+ *
+ * A piece is a chunk on that way. It keeps its buffer until it is taken, or,
+ * when the source cannot seek, until it is acknowledged; what is lost or
+ * fails goes back to where it can be repeated. Engine thread only.
+ */
+#ifndef HL_MOVER_H
+#define HL_MOVER_H
+
+#include "cursor.h"
+#include "io.h"
+#include "pool.h"
+#include "rate.h"
+#include "retry.h"
+#include "stage.h"
+#include "workers.h"
+
+struct hl_mover;
+
+struct hl_mover_events {
+    /* Every byte of the chunk is acknowledged (without a target: read).
+     * digest is NULL when none is taken. */
+    void (*chunk)(void *user, const struct hl_slice *slice,
+                  const uint8_t *digest);
+    /* Something failed and is tried again. */
+    void (*retry)(void *user, const struct hl_error *error);
+    /* The target asks to keep a token. */
+    void (*token)(void *user, const char *token);
+    /* Once: everything is moved (rc 0), failed, or hl_mover_stop() is
+     * through. Nothing is outstanding. The mover may be freed here. */
+    void (*finished)(void *user, int rc, const struct hl_error *error);
+};
+
+struct hl_mover_config {
+    struct hl_loop *loop;
+    struct hl_pool *pool;
+    struct hl_workers *workers;
+    struct hl_random *random;
+    const struct hl_log *log;
+    struct hl_object *source; /* open, for reading */
+    struct hl_object *target; /* open, or NULL */
+    uint64_t size;            /* or HL_SIZE_UNKNOWN */
+    uint64_t chunk_size;
+    uint32_t source_caps;     /* enum hl_cap */
+    struct hl_layout layout;  /* of the target */
+    const struct hl_ranges *done;   /* not to be moved; copied */
+    const struct hl_digest *digest; /* NULL: none */
+    bool whole;               /* also the digest of the whole, if it can be */
+    struct hl_retry_policy policy;
+    struct hl_rate *rate;     /* shared by the movers of a transfer */
+    uint64_t stall_ns;
+    const struct hl_mover_events *events;
+    void *user;
+};
+
+/* Cumulative, and what is out now. */
+struct hl_mover_stats {
+    uint64_t size;        /* HL_SIZE_UNKNOWN until the source ended */
+    uint64_t read_bytes, sent_bytes, acked_bytes, resent_bytes;
+    uint32_t retries;
+    uint64_t rate_wait_ns;   /* held back by the rate limit */
+    uint64_t memory_wait_ns; /* waiting for a buffer */
+    uint32_t reading, writing; /* operations out at source and target */
+    uint32_t idle_writes;      /* pieces ready that wait for their turn */
+};
+
+/* Starts at once; finished() never runs from inside this call. */
+int hl_mover_new(const struct hl_mover_config *config,
+                 struct hl_mover **out, struct hl_error *err);
+/* After finished(), or before the loop has run. */
+void hl_mover_free(struct hl_mover *m);
+
+/* Brings every operation home, then finished(code). */
+void hl_mover_stop(struct hl_mover *m, int code, const struct hl_error *error);
+
+void hl_mover_stats(const struct hl_mover *m, struct hl_mover_stats *out);
+
+/* Acknowledged ranges, the ones of config.done included. */
+const struct hl_ranges *hl_mover_acked(const struct hl_mover *m);
+
+/* Digest of the whole object, when it was read in order in this run. */
+bool hl_mover_whole(const struct hl_mover *m, uint8_t *out);
+
+#endif /* HL_MOVER_H */

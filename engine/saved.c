@@ -1,0 +1,436 @@
+/*
+ * The item's side of the state store: plan, identity of the source, token,
+ * acknowledged chunks. Engine thread. A chunk's row is written after its
+ * bytes were acknowledged, never before (DESIGN 7.2).
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "item.h"
+
+/* More chunks than this make the digests of a transfer too large to hold. */
+#define CHUNKS_MAX (UINT64_C(1) << 18)
+#define CHUNK_DEFAULT (UINT64_C(4) << 20)
+#define CHUNK_MIN (UINT64_C(64) << 10)
+
+static size_t digest_size(const struct hl_item *it)
+{
+    return it->t->c.digest ? it->t->c.digest->size : 0;
+}
+
+static const char *digest_name(const struct hl_item *it)
+{
+    return it->t->c.digest ? it->t->c.digest->name : "";
+}
+
+/* Is anything kept for this item? */
+static bool is_saved(const struct hl_item *it)
+{
+    return it->t->store && it->t->created;
+}
+
+static bool can_seek(const struct hl_item *it)
+{
+    return it->source_caps & HL_CAP_SEEK;
+}
+
+/* ---- The plan -------------------------------------------------------------- */
+
+static int choose_chunk_size(struct hl_item *it, struct hl_error *err)
+{
+    uint64_t limit = hl_pool_limit(it->t->e->pool);
+    int64_t wanted = hl_opts_i64(it->t->c.opts, HAUL_OPT_CHUNK_SIZE);
+    uint64_t size = CHUNK_DEFAULT;
+
+    if (wanted > 0) {
+        if ((uint64_t)wanted > limit) {
+            hl_err(err, HAUL_E_LIMIT, 0,
+                   "chunk size %" PRId64 " is above the memory limit",
+                   wanted);
+            return hl_err_hint(err, "Give --memory at least twice the chunk "
+                                    "size.");
+        }
+        it->chunk_size = (uint64_t)wanted;
+        return 0;
+    }
+    if (it->size != HL_SIZE_UNKNOWN)
+        while (it->size / size > CHUNKS_MAX)
+            size *= 2;
+    /* Fewer than eight buffers would make reading and sending take turns. */
+    while (size > CHUNK_MIN && size > limit / 8)
+        size /= 2;
+    it->chunk_size = size;
+    return 0;
+}
+
+/* ---- Identity -------------------------------------------------------------- */
+
+static char *identity_text(const struct hl_item *it)
+{
+    const struct hl_identity *i = &it->identity;
+
+    if (!can_seek(it))
+        return hl_strdup("stream");
+    return hl_asprintf("size=%" PRIu64 " mtime=%" PRId64
+                       " head=%s tail=%s validator=%s",
+                       i->size, i->mtime_ns, it->head, it->tail,
+                       i->validator);
+}
+
+/* Which fact differs, for the message; NULL: none. */
+static const char *identity_differs(const char *was, const char *is)
+{
+    static const char *const facts[] = {"size", "mtime", "head", "tail",
+                                        "validator"};
+    static const char *const names[] = {
+        "its size", "its modification time", "its first chunk",
+        "its last chunk", "its validator"};
+
+    for (size_t i = 0; i < HL_LEN(facts); i++) {
+        char key[16];
+        const char *a, *b;
+        size_t n;
+
+        snprintf(key, sizeof(key), "%s=", facts[i]);
+        a = strstr(was, key);
+        b = strstr(is, key);
+        if (!a || !b)
+            return "its kind";
+        n = strcspn(a, " ");
+        if (n != strcspn(b, " ") || memcmp(a, b, n) != 0)
+            return names[i];
+    }
+    return NULL;
+}
+
+static int check_identity(const struct hl_item *it, const char *was,
+                          struct hl_error *err)
+{
+    char *is = identity_text(it);
+    const char *what = is ? identity_differs(was, is) : NULL;
+    int rc = 0;
+
+    if (!is)
+        return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    if (what) {
+        hl_err(err, HAUL_E_CHANGED, 0,
+               "'%s' changed since the interrupted copy: %s differs",
+               it->t->source_name, what);
+        rc = hl_err_hint(err, "Start anew with --resume never.");
+    }
+    hl_free(is);
+    return rc;
+}
+
+/* ---- Load ------------------------------------------------------------------ */
+
+uint8_t *hl_saved_digest_slot(struct hl_item *it, uint64_t index)
+{
+    size_t size = digest_size(it);
+    uint64_t room = it->digest_count;
+    uint8_t *d;
+
+    if (index >= room) {
+        room = hl_max(index + 1, room * 2);
+        if (it->size != HL_SIZE_UNKNOWN)
+            room = hl_max(index + 1, it->size / it->chunk_size + 1);
+        d = hl_realloc(it->digests, room * size);
+        if (!d)
+            return NULL;
+        memset(d + it->digest_count * size, 0,
+               (room - it->digest_count) * size);
+        it->digests = d;
+        it->digest_count = room;
+    }
+    return it->digests + index * size;
+}
+
+struct load {
+    struct hl_item *it;
+    uint64_t durable;
+};
+
+static int load_chunk(void *user, const struct hl_saved_chunk *chunk)
+{
+    struct load *l = user;
+    struct hl_item *it = l->it;
+    uint64_t begin = chunk->index * it->chunk_size;
+    uint64_t want;
+    int rc;
+
+    /* A row that does not fit the plan is not believed. */
+    if (chunk->index > it->size / it->chunk_size || begin >= it->size)
+        return HAUL_E_FORMAT;
+    want = hl_min(it->chunk_size, it->size - begin);
+    if (chunk->len != want)
+        return HAUL_E_FORMAT;
+    rc = hl_ranges_add(&it->acked, begin, begin + want);
+    if (rc == 0 && chunk->batch > l->durable)
+        rc = hl_ranges_add(&it->suspect, begin, begin + want);
+    if (rc == 0 && digest_size(it)) {
+        uint8_t *slot = hl_saved_digest_slot(it, chunk->index);
+
+        if (!slot)
+            return HAUL_E_NOMEM;
+        memcpy(slot, chunk->digest, digest_size(it));
+    }
+    return rc;
+}
+
+static int load_chunks(struct hl_item *it, uint64_t durable,
+                       struct hl_error *err)
+{
+    struct load l = {it, durable};
+    int rc = hl_store_chunks_load(it->t->store, it->t->saved.id, it->index,
+                                  load_chunk, &l, err);
+
+    if (rc == HAUL_E_FORMAT) {
+        hl_err_clear(err);
+        hl_err(err, HAUL_E_RESUME, 0,
+               "the saved state of '%s' does not fit its plan",
+               it->t->source_name);
+        hl_err_hint(err, "Start anew with --resume never.");
+        rc = HAUL_E_RESUME;
+    } else if (rc == HAUL_E_NOMEM) {
+        hl_err(err, rc, 0, "out of memory");
+    }
+    return rc;
+}
+
+/* The stored plan wins; an explicit option against it is an error. */
+static int check_plan(struct hl_item *it, const struct hl_saved_object *o,
+                      struct hl_error *err)
+{
+    const struct hl_opts *opts = it->t->c.opts;
+    int64_t chunk = hl_opts_i64(opts, HAUL_OPT_CHUNK_SIZE);
+
+    if (hl_opts_is_set(opts, HAUL_OPT_CHUNK_SIZE) && chunk > 0 &&
+        (uint64_t)chunk != o->chunk_size)
+        hl_err(err, HAUL_E_RESUME, 0,
+               "the interrupted copy has chunks of %" PRIu64
+               " bytes, not %" PRId64,
+               o->chunk_size, chunk);
+    else if (strcmp(digest_name(it), o->digest_name) != 0)
+        hl_err(err, HAUL_E_RESUME, 0,
+               "the interrupted copy has digests '%s', not '%s'",
+               o->digest_name[0] ? o->digest_name : "none",
+               digest_name(it)[0] ? digest_name(it) : "none");
+    else if (o->chunk_size < 1 || o->chunk_size > UINT32_MAX)
+        hl_err(err, HAUL_E_RESUME, 0, "the saved chunk size is impossible");
+    else
+        return 0;
+    return hl_err_hint(err, "Leave the option out, or start anew with "
+                            "--resume never.");
+}
+
+static int load_object(struct hl_item *it, const struct hl_saved_object *o,
+                       struct hl_error *err)
+{
+    int rc = check_plan(it, o, err);
+
+    if (rc == 0)
+        rc = check_identity(it, o->identity, err);
+    if (rc)
+        return rc;
+    it->chunk_size = o->chunk_size;
+    it->batch = o->batch;
+    it->resume = true;
+    return load_chunks(it, o->durable_batch, err);
+}
+
+int hl_saved_load(struct hl_item *it, struct hl_error *err)
+{
+    struct hl_transfer *t = it->t;
+    const char *mode = hl_opts_str(t->c.opts, HAUL_OPT_RESUME);
+    struct hl_saved_object o = {0};
+    bool found = false;
+    int rc = choose_chunk_size(it, err);
+
+    if (rc)
+        return rc;
+    if (t->store && t->found && !t->was_done)
+        rc = hl_store_object_get(t->store, t->saved.id, it->index, &found,
+                                 &o, err);
+    if (rc)
+        return rc;
+    if (found && o.token)
+        it->token = hl_strdup(o.token);
+    if (found && strcmp(mode, "never") != 0 && can_seek(it) &&
+        o.token != NULL)
+        rc = load_object(it, &o, err);
+    hl_saved_object_fini(&o);
+    if (rc == 0 && !it->resume && strcmp(mode, "require") == 0) {
+        hl_err(err, HAUL_E_RESUME, 0,
+               "no interrupted copy of '%s' is known", t->source_name);
+        rc = hl_err_hint(err, "See haul jobs list; --resume append goes on "
+                              "from the size of the target.");
+    }
+    return rc;
+}
+
+/* ---- Write ----------------------------------------------------------------- */
+
+int hl_saved_begin(struct hl_item *it, struct hl_error *err)
+{
+    struct hl_transfer *t = it->t;
+    struct hl_saved_object o = {0};
+    int rc;
+
+    if (!t->store)
+        return 0;
+    rc = hl_transfer_create_saved(t, err);
+    if (rc)
+        return rc;
+    o.size = it->size;
+    o.chunk_size = it->chunk_size;
+    o.identity = identity_text(it);
+    o.digest_name = hl_strdup(digest_name(it));
+    o.token = it->resume && it->token ? hl_strdup(it->token) : NULL;
+    if (!o.identity || !o.digest_name)
+        rc = hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    else
+        rc = hl_store_object_put(t->store, t->saved.id, it->index, &o, err);
+    hl_saved_object_fini(&o);
+    return rc;
+}
+
+int hl_saved_token(struct hl_item *it, const char *token,
+                   struct hl_error *err)
+{
+    char *copy = hl_strdup(token);
+
+    if (!copy)
+        return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    hl_free(it->token);
+    it->token = copy;
+    if (!is_saved(it))
+        return 0;
+    return hl_store_token_put(it->t->store, it->t->saved.id, it->index, token,
+                              err);
+}
+
+int hl_saved_reset(struct hl_item *it, struct hl_error *err)
+{
+    hl_ranges_clear(&it->acked);
+    hl_ranges_clear(&it->suspect);
+    it->pending_count = 0;
+    it->pending_bytes = 0;
+    if (!is_saved(it))
+        return 0;
+    return hl_store_chunks_clear(it->t->store, it->t->saved.id, it->index,
+                                 err);
+}
+
+int hl_saved_chunk(struct hl_item *it, const struct hl_slice *slice,
+                   const uint8_t *digest)
+{
+    struct hl_saved_chunk *c;
+
+    if (!is_saved(it) || !(it->layout.caps & HL_CAP_RESUME))
+        return 0;
+    if (it->pending_count == it->pending_room) {
+        size_t room = it->pending_room ? it->pending_room * 2 : 64;
+
+        c = hl_realloc(it->pending, room * sizeof(*c));
+        if (!c)
+            return HAUL_E_NOMEM;
+        it->pending = c;
+        it->pending_room = room;
+    }
+    c = &it->pending[it->pending_count++];
+    memset(c, 0, sizeof(*c));
+    c->index = slice->offset / it->chunk_size;
+    c->len = slice->len;
+    if (digest)
+        memcpy(c->digest, digest, digest_size(it));
+    if (it->pending_bytes == 0)
+        it->pending_ns = hl_loop_now(it->t->e->loop);
+    it->pending_bytes += slice->len;
+    hl_saved_flush(it, false);
+    return 0;
+}
+
+/* The bytes are safe, only the note of them is not: go on, say so once, and
+ * keep the rows for the next try. */
+static void flush_failed(struct hl_item *it, const struct hl_error *err)
+{
+    struct hl_error warning = *err;
+
+    if (it->store_failed)
+        return;
+    it->store_failed = true;
+    hl_err_hint(&warning, "The copy goes on; were it interrupted now, it "
+                          "would repeat what could not be noted.");
+    hl_transfer_warn(it->t, &warning);
+}
+
+void hl_saved_flush(struct hl_item *it, bool now)
+{
+    uint64_t t = hl_loop_now(it->t->e->loop);
+    struct hl_error err = {0};
+
+    if (!it->pending_count || !is_saved(it))
+        return;
+    if (!now && (t - it->saved_ns < HL_SAVE_PAUSE_NS ||
+                 (it->pending_bytes < HL_SAVE_BYTES &&
+                  t - it->pending_ns < HL_SAVE_NS)))
+        return;
+    it->saved_ns = t;
+    if (hl_store_chunks_put(it->t->store, it->t->saved.id, it->index,
+                            it->pending, it->pending_count, &it->batch,
+                            &err)) {
+        flush_failed(it, &err);
+        return;
+    }
+    it->store_failed = false;
+    it->pending_count = 0;
+    it->pending_bytes = 0;
+    it->t->c.events->saved(it->t->c.user);
+}
+
+void hl_saved_lost(struct hl_item *it, uint64_t offset)
+{
+    struct hl_error err = {0};
+    uint64_t chunk = offset / it->chunk_size;
+
+    for (size_t i = 0; i < it->pending_count; i++)
+        if (it->pending[i].index == chunk) {
+            it->pending[i] = it->pending[--it->pending_count];
+            break;
+        }
+    if (is_saved(it) &&
+        hl_store_chunk_remove(it->t->store, it->t->saved.id, it->index, chunk,
+                              &err))
+        hl_transfer_warn(it->t, &err);
+}
+
+void hl_saved_synced(struct hl_item *it)
+{
+    struct hl_error err = {0};
+
+    if (is_saved(it) &&
+        hl_store_durable(it->t->store, it->t->saved.id, it->index,
+                         it->syncing_batch, &err))
+        flush_failed(it, &err);
+}
+
+bool hl_saved_is_result(struct hl_item *it, const struct hl_stat *st)
+{
+    struct hl_saved_object o = {0};
+    struct hl_error err = {0};
+    bool found = false, same = false;
+
+    if (!it->t->store || !it->t->was_done || !st->exists || !can_seek(it) ||
+        hl_store_object_get(it->t->store, it->t->saved.id, it->index, &found,
+                            &o, &err) ||
+        !found)
+        return false;
+    /* SFTP has whole seconds only (draft-ietf-secsh-filexfer-02, 5). */
+    if (check_identity(it, o.identity, &err) == 0)
+        same = st->size == o.size &&
+               st->mtime_ns / (int64_t)HL_NS_PER_S ==
+                   it->identity.mtime_ns / (int64_t)HL_NS_PER_S;
+    hl_saved_object_fini(&o);
+    return same;
+}

@@ -1,0 +1,13 @@
+/* The drivers of io/; lib/registry.c lists them. */
+#ifndef HL_DRIVERS_H
+#define HL_DRIVERS_H
+
+#include "io.h"
+
+extern const struct hl_driver hl_driver_file;
+extern const struct hl_driver hl_driver_sftp; /* with HL_WITH_SFTP */
+extern const struct hl_driver hl_driver_mem;
+extern const struct hl_driver hl_driver_faulty;
+extern const struct hl_driver hl_driver_callback;
+
+#endif /* HL_DRIVERS_H */

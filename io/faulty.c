@@ -1,0 +1,911 @@
+/*
+ * Driver "faulty": any other driver, with faults, for tests.
+ *
+ *   faulty:OPTIONS:INNER     OPTIONS is "key=value,…", may be empty
+ *
+ *   seed=N         of the random numbers that decide everything
+ *   read_error=P write_error=P open_error=P commit_error=P sync_error=P
+ *                  the operation fails with RESET, REMOTE_IO or REMOTE_BUSY
+ *   short=P        a read brings less (not of ordered sources)
+ *   flip=P         a read brings one wrong bit
+ *   lost=P         an acknowledgement, or a piece of it, becomes a loss
+ *   hang=P         an operation or an acknowledgement waits for unstall()
+ *   reorder=P      acknowledgements come in two halves, late, the second first
+ *   dup=P          an acknowledgement comes twice
+ *   delay_us=N     operations start up to that much later
+ *   after=SIZE     no fault before so many bytes were read or written
+ *   once=1         one fault, then none
+ *
+ * P is a probability such as 0.01. With the same seed and the same calls the
+ * same happens. Ordered objects keep their order: behind a write that failed,
+ * the rest of the part fails as it would on a broken connection, until the
+ * engine comes back to the place.
+ *
+ * Threads: none; everything is on the engine thread. What the inner driver
+ * answers is passed on at once, which keeps its order; what is made up here
+ * goes through the loop.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "drivers.h"
+#include "random.h"
+#include "ranges.h"
+
+#define RATE_ONE UINT64_C(1000000000000)
+
+enum kind {
+    KIND_STAT,
+    KIND_OPEN,
+    KIND_READ,
+    KIND_WRITE,
+    KIND_SYNC,
+    KIND_COMMIT,
+    KIND_SUSPEND,
+    KIND_DISCARD,
+    KIND_DIGEST,
+    KIND_COUNT
+};
+
+static const size_t kind_size[KIND_COUNT] = {
+    sizeof(struct hl_stat), sizeof(struct hl_open),
+    sizeof(struct hl_io), sizeof(struct hl_io),
+    sizeof(struct hl_op), sizeof(struct hl_commit),
+    sizeof(struct hl_suspend), sizeof(struct hl_op),
+    sizeof(struct hl_remote_digest)
+};
+
+struct inner_endpoint {
+    struct hl_node node;
+    struct hl_url url;
+    struct hl_endpoint *ep;
+};
+
+struct faulty_endpoint {
+    struct hl_endpoint base;
+    struct hl_list inner;
+};
+
+/* Rates in parts of RATE_ONE. */
+struct faulty_options {
+    uint64_t seed, after, delay_us, once;
+    uint64_t error[KIND_COUNT];
+    uint64_t shorter, flip, lost, hang, reorder, dup;
+};
+
+struct faulty_object {
+    struct hl_object base;
+    struct hl_object *inner;
+    struct faulty_options opts;
+    struct hl_random random;
+    uint64_t bytes;   /* read and written so far */
+    bool spent;       /* once=1 happened */
+    bool aborting;
+    uint32_t caps;
+    bool one_part;    /* ordered as a whole */
+    uint64_t last_ns; /* ordered: when the latest operation starts */
+    struct hl_list delayed; /* struct faulty_op, timer set */
+    struct hl_list hung;    /* struct faulty_op */
+    struct hl_list breaks;  /* struct part_break */
+    struct hl_list acks;    /* struct late_ack */
+    struct hl_ranges held;  /* acknowledgements that hang */
+    struct hl_op abort_op;
+    struct hl_op *abort_outer;
+};
+
+/* What will go wrong with an operation. */
+struct plan {
+    int code;
+    bool hang;
+    uint32_t len;  /* short read; 0: all */
+    uint64_t flip; /* which bit, modulo those that came; 0: none */
+};
+
+struct faulty_op {
+    struct hl_node node;
+    struct hl_timer timer;
+    struct faulty_object *obj;
+    struct hl_op *outer;
+    enum kind kind;
+    struct plan plan;
+    const char *token;
+    union {
+        struct hl_op op;
+        struct hl_stat stat;
+        struct hl_open open;
+        struct hl_io io;
+        struct hl_commit commit;
+        struct hl_suspend suspend;
+        struct hl_remote_digest digest;
+    } in;
+};
+
+/* The stream of a part is broken behind offset. */
+struct part_break {
+    struct hl_node node;
+    uint64_t part, offset;
+    struct plan plan;
+};
+
+struct late_ack {
+    struct hl_node node;
+    struct hl_timer timer;
+    struct faulty_object *obj;
+    uint64_t offset, len;
+};
+
+static struct hl_loop *loop_of(const struct faulty_object *obj)
+{
+    return obj->base.endpoint->env->loop;
+}
+
+/* ---- Decisions ------------------------------------------------------------- */
+
+/* Does a fault of this rate happen now? */
+static bool roll(struct faulty_object *obj, uint64_t rate)
+{
+    if (!rate || obj->bytes < obj->opts.after ||
+        (obj->opts.once && obj->spent) ||
+        hl_random_below(&obj->random, RATE_ONE) >= rate)
+        return false;
+    obj->spent = true;
+    return true;
+}
+
+static int pick_code(struct faulty_object *obj)
+{
+    static const int codes[] = { HAUL_E_RESET, HAUL_E_REMOTE_IO,
+                                 HAUL_E_REMOTE_BUSY };
+
+    return codes[hl_random_below(&obj->random, HL_LEN(codes))];
+}
+
+static bool may_hang(enum kind kind)
+{
+    return kind == KIND_OPEN || kind == KIND_READ || kind == KIND_WRITE ||
+           kind == KIND_SYNC || kind == KIND_COMMIT;
+}
+
+static void make_plan(struct faulty_object *obj, struct faulty_op *f)
+{
+    struct plan *p = &f->plan;
+
+    if (f->kind == KIND_READ || f->kind == KIND_WRITE)
+        obj->bytes += f->in.io.len;
+    if (roll(obj, obj->opts.error[f->kind])) {
+        p->code = pick_code(obj);
+        return;
+    }
+    /* An acknowledgement that hangs holds up what has to wait for it. */
+    if ((f->kind == KIND_SYNC || f->kind == KIND_COMMIT) && obj->held.count)
+        p->hang = true;
+    else if (may_hang(f->kind))
+        p->hang = roll(obj, obj->opts.hang);
+    if (p->hang || f->kind != KIND_READ)
+        return;
+    if (!(obj->caps & HL_CAP_ORDERED) && f->in.io.len > 1 &&
+        roll(obj, obj->opts.shorter))
+        p->len = 1 + (uint32_t)hl_random_below(&obj->random,
+                                               f->in.io.len - 1);
+    if (roll(obj, obj->opts.flip))
+        p->flip = hl_random_next(&obj->random) | 1;
+}
+
+/* ---- Broken parts of ordered objects --------------------------------------- */
+
+static bool is_stream(const struct faulty_op *f)
+{
+    return (f->obj->caps & HL_CAP_ORDERED) &&
+           f->kind == (f->obj->base.role == HL_ROLE_SOURCE ? KIND_READ
+                                                           : KIND_WRITE);
+}
+
+static struct part_break *find_break(const struct faulty_op *f)
+{
+    struct faulty_object *obj = f->obj;
+    struct hl_node *n;
+
+    for (n = hl_list_first(&obj->breaks); n;
+         n = hl_list_next(&obj->breaks, n)) {
+        struct part_break *b = HL_CONTAINER(n, struct part_break, node);
+
+        if (obj->one_part || b->part == f->in.io.part)
+            return b;
+    }
+    return NULL;
+}
+
+static void free_break(struct part_break *b)
+{
+    hl_list_remove(&b->node);
+    hl_free(b);
+}
+
+/* f does not reach the inner driver; what follows it must not either. */
+static void note_break(const struct faulty_op *f, struct plan plan)
+{
+    struct part_break *b = find_break(f);
+
+    if (b) {
+        b->offset = hl_min(b->offset, f->in.io.offset);
+        b->plan = plan;
+        return;
+    }
+    b = hl_malloc(sizeof(*b));
+    if (!b)
+        return; /* the inner driver will refuse the gap */
+    b->part = f->in.io.part;
+    b->offset = f->in.io.offset;
+    b->plan = plan;
+    hl_list_append(&f->obj->breaks, &b->node);
+}
+
+static void plan_stream(struct faulty_object *obj, struct faulty_op *f)
+{
+    struct part_break *b = find_break(f);
+
+    if (b && f->in.io.offset > b->offset) {
+        f->plan = b->plan;
+        return;
+    }
+    if (b)
+        free_break(b);
+    make_plan(obj, f);
+    if (f->plan.code || f->plan.hang)
+        note_break(f, f->plan);
+}
+
+/* ---- Operations ------------------------------------------------------------ */
+
+static void fail(struct faulty_op *f, int code)
+{
+    static const char *const names[KIND_COUNT] = {
+        "stat", "open", "read", "write", "sync", "commit", "suspend",
+        "discard", "digest"
+    };
+    struct hl_op *outer = f->outer;
+
+    hl_err(&outer->error, code, 0, "'faulty' %s: %s", names[f->kind],
+           haul_err_text(code));
+    hl_op_finish(loop_of(f->obj), outer, code);
+    hl_free(f);
+}
+
+/* Copies everything but the base. */
+static void copy_op(struct hl_op *to, const struct hl_op *from,
+                    enum kind kind)
+{
+    memcpy((char *)to + sizeof(*to), (const char *)from + sizeof(*from),
+           kind_size[kind] - sizeof(*to));
+}
+
+static void flush_acks(struct faulty_object *obj);
+
+/* The inner driver answered. */
+static void inner_done(struct hl_op *op)
+{
+    struct faulty_op *f = op->user;
+    struct hl_op *outer = f->outer;
+    struct hl_io *io = &f->in.io;
+    uint64_t bit;
+
+    if (f->kind == KIND_READ && f->plan.flip && !op->rc && io->done) {
+        bit = (f->plan.flip >> 1) % (UINT64_C(8) * io->done);
+        io->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    if (f->kind == KIND_READ)
+        io->len = HL_CONTAINER(outer, struct hl_io, op)->len;
+    if (f->kind == KIND_SYNC || f->kind == KIND_COMMIT ||
+        f->kind == KIND_SUSPEND)
+        flush_acks(f->obj);
+    if (f->kind == KIND_OPEN && !op->rc) {
+        f->obj->caps = f->in.open.layout.caps;
+        f->obj->one_part = f->obj->base.role == HL_ROLE_SOURCE ||
+                           !f->in.open.layout.part_size;
+    }
+    copy_op(outer, op, f->kind);
+    outer->rc = op->rc;
+    outer->error = op->error;
+    hl_free(f);
+    outer->done(outer);
+}
+
+static void send_inner(struct faulty_op *f)
+{
+    struct hl_object *inner = f->obj->inner;
+
+    switch (f->kind) {
+    case KIND_STAT:
+        hl_driver_stat(inner, &f->in.stat);
+        break;
+    case KIND_OPEN:
+        hl_driver_open(inner, &f->in.open);
+        break;
+    case KIND_READ:
+        hl_driver_read(inner, &f->in.io);
+        break;
+    case KIND_WRITE:
+        hl_driver_write(inner, &f->in.io);
+        break;
+    case KIND_SYNC:
+        hl_driver_sync(inner, &f->in.op);
+        break;
+    case KIND_COMMIT:
+        hl_driver_commit(inner, &f->in.commit);
+        break;
+    case KIND_SUSPEND:
+        hl_driver_suspend(inner, &f->in.suspend);
+        break;
+    case KIND_DISCARD:
+        hl_driver_discard(inner, f->token, &f->in.op);
+        break;
+    case KIND_DIGEST:
+    case KIND_COUNT:
+        hl_driver_remote_digest(inner, &f->in.digest);
+        break;
+    }
+}
+
+static void launch(struct faulty_op *f)
+{
+    if (f->plan.code) {
+        fail(f, f->plan.code);
+        return;
+    }
+    if (f->plan.hang) {
+        hl_list_append(&f->obj->hung, &f->node);
+        return;
+    }
+    f->in.op.done = inner_done;
+    f->in.op.user = f;
+    if (f->plan.len)
+        f->in.io.len = f->plan.len;
+    send_inner(f);
+}
+
+static void launch_due(struct hl_timer *timer)
+{
+    struct faulty_op *f = HL_CONTAINER(timer, struct faulty_op, timer);
+
+    hl_list_remove(&f->node);
+    launch(f);
+}
+
+static void submit(struct hl_object *base, enum kind kind, struct hl_op *op,
+                   const char *token)
+{
+    struct faulty_object *obj = (struct faulty_object *)base;
+    struct faulty_op *f = hl_malloc(sizeof(*f));
+    uint64_t at;
+
+    if (!f) {
+        hl_op_finish(loop_of(obj), op, HAUL_E_NOMEM);
+        return;
+    }
+    f->obj = obj;
+    f->outer = op;
+    f->kind = kind;
+    f->token = token;
+    f->timer.fn = launch_due;
+    copy_op(&f->in.op, op, kind);
+    if (is_stream(f))
+        plan_stream(obj, f);
+    else
+        make_plan(obj, f);
+    if (!obj->opts.delay_us) {
+        launch(f);
+        return;
+    }
+    at = hl_loop_now(loop_of(obj)) +
+         1000 * hl_random_below(&obj->random, obj->opts.delay_us + 1);
+    if (is_stream(f))
+        at = obj->last_ns = hl_max(at, obj->last_ns + 1);
+    hl_list_append(&obj->delayed, &f->node);
+    hl_timer_set(loop_of(obj), &f->timer, at);
+}
+
+static void faulty_stat(struct hl_object *base, struct hl_stat *op)
+{
+    submit(base, KIND_STAT, &op->op, NULL);
+}
+
+static void faulty_read(struct hl_object *base, struct hl_io *op)
+{
+    submit(base, KIND_READ, &op->op, NULL);
+}
+
+static void faulty_write(struct hl_object *base, struct hl_io *op)
+{
+    submit(base, KIND_WRITE, &op->op, NULL);
+}
+
+static void faulty_sync(struct hl_object *base, struct hl_op *op)
+{
+    submit(base, KIND_SYNC, op, NULL);
+}
+
+static void faulty_commit(struct hl_object *base, struct hl_commit *op)
+{
+    submit(base, KIND_COMMIT, &op->op, NULL);
+}
+
+static void faulty_suspend(struct hl_object *base, struct hl_suspend *op)
+{
+    submit(base, KIND_SUSPEND, &op->op, NULL);
+}
+
+static void faulty_discard(struct hl_object *base, const char *token,
+                           struct hl_op *op)
+{
+    submit(base, KIND_DISCARD, op, token);
+}
+
+static void faulty_remote_digest(struct hl_object *base,
+                                 struct hl_remote_digest *op)
+{
+    submit(base, KIND_DIGEST, &op->op, NULL);
+}
+
+/* ---- What the inner target reports ----------------------------------------- */
+
+static void tell_acked(struct faulty_object *obj, uint64_t offset,
+                       uint64_t len)
+{
+    if (len)
+        obj->base.events->acked(obj->base.events_user, offset, len);
+}
+
+static void tell_lost(struct faulty_object *obj, uint64_t offset,
+                      uint64_t len)
+{
+    struct hl_error error = { 0 };
+
+    hl_err(&error, pick_code(obj), 0, "'faulty' lost %" PRIu64 " bytes",
+           len);
+    if (len)
+        obj->base.events->lost(obj->base.events_user, offset, len, &error);
+}
+
+static void free_ack(struct late_ack *a)
+{
+    hl_timer_cancel(&a->timer);
+    hl_list_remove(&a->node);
+    hl_free(a);
+}
+
+static void ack_due(struct hl_timer *timer)
+{
+    struct late_ack *a = HL_CONTAINER(timer, struct late_ack, timer);
+    struct faulty_object *obj = a->obj;
+    uint64_t offset = a->offset, len = a->len;
+
+    free_ack(a);
+    tell_acked(obj, offset, len);
+}
+
+static void ack_late(struct faulty_object *obj, uint64_t offset, uint64_t len)
+{
+    struct late_ack *a = len ? hl_malloc(sizeof(*a)) : NULL;
+
+    if (!a) {
+        tell_acked(obj, offset, len);
+        return;
+    }
+    a->obj = obj;
+    a->offset = offset;
+    a->len = len;
+    a->timer.fn = ack_due;
+    hl_list_append(&obj->acks, &a->node);
+    hl_timer_set(loop_of(obj), &a->timer,
+                 hl_loop_now(loop_of(obj)) +
+                     1000 * hl_random_below(&obj->random,
+                                            obj->opts.delay_us + 1000));
+}
+
+static void flush_acks(struct faulty_object *obj)
+{
+    struct hl_node *n;
+
+    while ((n = hl_list_first(&obj->acks)) != NULL) {
+        struct late_ack *a = HL_CONTAINER(n, struct late_ack, node);
+
+        ack_due(&a->timer);
+    }
+}
+
+static void on_acked(void *user, uint64_t offset, uint64_t len)
+{
+    struct faulty_object *obj = user;
+    uint64_t cut;
+
+    if (obj->aborting) {
+        tell_acked(obj, offset, len);
+    } else if (roll(obj, obj->opts.lost)) {
+        cut = hl_random_below(&obj->random, 2)
+                  ? 0
+                  : hl_random_below(&obj->random, len);
+        tell_acked(obj, offset, cut);
+        tell_lost(obj, offset + cut, len - cut);
+    } else if (roll(obj, obj->opts.hang)) {
+        if (hl_ranges_add(&obj->held, offset, offset + len))
+            tell_lost(obj, offset, len);
+    } else if (roll(obj, obj->opts.reorder)) {
+        cut = hl_random_below(&obj->random, len);
+        tell_acked(obj, offset + cut, len - cut);
+        ack_late(obj, offset, cut);
+    } else {
+        if (roll(obj, obj->opts.dup))
+            tell_acked(obj, offset, len);
+        tell_acked(obj, offset, len);
+    }
+}
+
+static void on_lost(void *user, uint64_t offset, uint64_t len,
+                    const struct hl_error *error)
+{
+    struct faulty_object *obj = user;
+
+    obj->base.events->lost(obj->base.events_user, offset, len, error);
+}
+
+static void on_token(void *user, const char *token)
+{
+    struct faulty_object *obj = user;
+
+    obj->base.events->token(obj->base.events_user, token);
+}
+
+static const struct hl_object_events faulty_events = {
+    .acked = on_acked,
+    .lost = on_lost,
+    .token = on_token,
+};
+
+static void faulty_open(struct hl_object *base, struct hl_open *op)
+{
+    struct faulty_object *obj = (struct faulty_object *)base;
+
+    obj->inner->events = &faulty_events;
+    obj->inner->events_user = obj;
+    submit(base, KIND_OPEN, &op->op, NULL);
+}
+
+static void faulty_token_saved(struct hl_object *base, int rc)
+{
+    struct hl_object *inner = ((struct faulty_object *)base)->inner;
+
+    if (inner->driver->token_saved)
+        inner->driver->token_saved(inner, rc);
+}
+
+/* ---- Abort and unstall ------------------------------------------------------ */
+
+/* Hands back everything that is held here. */
+static void drop_held(struct faulty_object *obj, int code)
+{
+    struct plan plan = { .code = code };
+    struct hl_error error = { 0 };
+    struct faulty_op *f;
+    struct hl_node *n;
+    size_t i;
+
+    hl_err(&error, code, 0, "%s", haul_err_text(code));
+    while ((n = hl_list_pop(&obj->hung)) != NULL)
+        fail(HL_CONTAINER(n, struct faulty_op, node), code);
+    while ((n = hl_list_pop(&obj->delayed)) != NULL) {
+        f = HL_CONTAINER(n, struct faulty_op, node);
+        hl_timer_cancel(&f->timer);
+        if (is_stream(f))
+            note_break(f, plan);
+        fail(f, code);
+    }
+    for (n = hl_list_first(&obj->breaks); n; n = hl_list_next(&obj->breaks, n))
+        HL_CONTAINER(n, struct part_break, node)->plan = plan;
+    for (i = 0; i < obj->held.count; i++)
+        hl_object_lost(&obj->base, obj->held.r[i].begin,
+                       obj->held.r[i].end - obj->held.r[i].begin, &error);
+    hl_ranges_clear(&obj->held);
+}
+
+static void faulty_unstall(struct hl_object *base)
+{
+    struct faulty_object *obj = (struct faulty_object *)base;
+
+    drop_held(obj, HAUL_E_STALLED);
+    if (obj->inner->driver->unstall)
+        obj->inner->driver->unstall(obj->inner);
+}
+
+static void abort_done(struct hl_op *op)
+{
+    struct faulty_object *obj = op->user;
+    struct hl_op *outer = obj->abort_outer;
+
+    outer->rc = 0;
+    outer->done(outer);
+}
+
+static void faulty_abort(struct hl_object *base, struct hl_op *op)
+{
+    struct faulty_object *obj = (struct faulty_object *)base;
+    struct hl_node *n;
+
+    obj->aborting = true;
+    while ((n = hl_list_first(&obj->acks)) != NULL) {
+        struct late_ack *a = HL_CONTAINER(n, struct late_ack, node);
+
+        hl_object_acked(base, a->offset, a->len);
+        free_ack(a);
+    }
+    drop_held(obj, HAUL_E_CANCELED);
+    obj->abort_outer = op;
+    obj->abort_op.done = abort_done;
+    obj->abort_op.user = obj;
+    hl_driver_abort(obj->inner, &obj->abort_op);
+}
+
+static void faulty_set_streams(struct hl_object *base, uint32_t streams)
+{
+    struct hl_object *inner = ((struct faulty_object *)base)->inner;
+
+    if (inner->driver->set_streams)
+        inner->driver->set_streams(inner, streams);
+}
+
+/* Of the first inner endpoint: tests have one. */
+static void faulty_flow(struct hl_endpoint *base, struct hl_flow *out)
+{
+    struct faulty_endpoint *ep = (struct faulty_endpoint *)base;
+    struct hl_node *n = hl_list_first(&ep->inner);
+    struct hl_endpoint *inner;
+
+    memset(out, 0, sizeof(*out));
+    if (!n)
+        return;
+    inner = HL_CONTAINER(n, struct inner_endpoint, node)->ep;
+    if (inner->driver->flow)
+        inner->driver->flow(inner, out);
+}
+
+/* ---- Names and options ------------------------------------------------------ */
+
+static int parse_rate(const char *value, uint64_t *out)
+{
+    char text[32];
+    uint64_t v;
+
+    snprintf(text, sizeof(text), "%st", value);
+    if (hl_parse_size(text, &v) || v > RATE_ONE)
+        return HAUL_E_INVAL;
+    *out = v;
+    return 0;
+}
+
+static int parse_option(struct faulty_options *o, const char *key,
+                        const char *value)
+{
+    const struct {
+        const char *key;
+        uint64_t *value;
+        bool rate;
+    } keys[] = {
+        { "seed", &o->seed, false },
+        { "after", &o->after, false },
+        { "delay_us", &o->delay_us, false },
+        { "once", &o->once, false },
+        { "read_error", &o->error[KIND_READ], true },
+        { "write_error", &o->error[KIND_WRITE], true },
+        { "open_error", &o->error[KIND_OPEN], true },
+        { "commit_error", &o->error[KIND_COMMIT], true },
+        { "sync_error", &o->error[KIND_SYNC], true },
+        { "short", &o->shorter, true },
+        { "flip", &o->flip, true },
+        { "lost", &o->lost, true },
+        { "hang", &o->hang, true },
+        { "reorder", &o->reorder, true },
+        { "dup", &o->dup, true },
+    };
+    size_t i;
+
+    for (i = 0; i < HL_LEN(keys); i++) {
+        if (strcmp(key, keys[i].key))
+            continue;
+        return keys[i].rate ? parse_rate(value, keys[i].value)
+                            : hl_parse_size(value, keys[i].value);
+    }
+    return HAUL_E_INVAL;
+}
+
+/* text is cut up. */
+static int parse_options(struct faulty_options *o, char *text,
+                         struct hl_error *err)
+{
+    char *item, *value;
+
+    while ((item = strsep(&text, ",")) != NULL) {
+        if (!*item)
+            continue;
+        value = strchr(item, '=');
+        if (value)
+            *value++ = '\0';
+        if (!value || parse_option(o, item, value))
+            return hl_err(err, HAUL_E_INVAL, 0,
+                          "'faulty:': cannot understand '%s'", item);
+    }
+    if (o->delay_us > UINT64_C(3600000000))
+        return hl_err(err, HAUL_E_INVAL, 0, "'faulty:': 'delay_us' is long");
+    return 0;
+}
+
+/* Takes "OPTIONS:INNER" apart; on success the caller finishes inner. */
+static int parse_url(const struct hl_url *url, struct faulty_options *o,
+                     struct hl_url *inner, struct hl_error *err)
+{
+    char *text = hl_asprintf("%s%s%s", url->path, url->query ? "?" : "",
+                             url->query ? url->query : "");
+    char *colon = text ? strchr(text, ':') : NULL;
+    int rc;
+
+    memset(o, 0, sizeof(*o));
+    if (!text) {
+        rc = hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    } else if (!colon) {
+        rc = hl_err(err, HAUL_E_INVAL, 0, "'faulty:' wraps nothing");
+    } else {
+        *colon = '\0';
+        rc = parse_options(o, text, err);
+        if (!rc)
+            rc = hl_url_parse(colon + 1, inner, err);
+    }
+    hl_free(text);
+    return rc;
+}
+
+static int inner_endpoint(struct faulty_endpoint *ep, struct hl_url *url,
+                          struct hl_endpoint **out, struct hl_error *err)
+{
+    const struct hl_env *env = ep->base.env;
+    const struct hl_driver *driver = env->find(url->scheme);
+    struct inner_endpoint *in;
+    struct hl_node *n;
+    int rc;
+
+    for (n = hl_list_first(&ep->inner); n; n = hl_list_next(&ep->inner, n)) {
+        in = HL_CONTAINER(n, struct inner_endpoint, node);
+        *out = in->ep;
+        if (hl_url_same_endpoint(&in->url, url))
+            return 0;
+    }
+    if (!driver)
+        return hl_err(err, HAUL_E_NOTSUP, 0, "no driver for '%s'",
+                      url->scheme);
+    in = hl_malloc(sizeof(*in));
+    if (!in)
+        return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    rc = hl_url_copy(url, &in->url);
+    if (!rc) {
+        rc = driver->endpoint_new(env, url, &in->ep, err);
+        if (rc)
+            hl_url_fini(&in->url);
+    }
+    if (rc) {
+        hl_free(in);
+        return hl_err(err, rc, 0, "%s", haul_err_text(rc));
+    }
+    hl_list_append(&ep->inner, &in->node);
+    *out = in->ep;
+    return 0;
+}
+
+static int faulty_endpoint_new(const struct hl_env *env,
+                               const struct hl_url *url,
+                               struct hl_endpoint **out, struct hl_error *err)
+{
+    struct faulty_endpoint *ep;
+    struct faulty_options opts;
+    struct hl_url inner;
+    int rc = parse_url(url, &opts, &inner, err);
+
+    if (rc)
+        return rc;
+    hl_url_fini(&inner);
+    ep = hl_malloc(sizeof(*ep));
+    if (!ep)
+        return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    ep->base.driver = &hl_driver_faulty;
+    ep->base.env = env;
+    hl_list_init(&ep->inner);
+    *out = &ep->base;
+    return 0;
+}
+
+static void faulty_endpoint_free(struct hl_endpoint *base)
+{
+    struct faulty_endpoint *ep = (struct faulty_endpoint *)base;
+    struct inner_endpoint *in;
+    struct hl_node *n;
+
+    while ((n = hl_list_pop(&ep->inner)) != NULL) {
+        in = HL_CONTAINER(n, struct inner_endpoint, node);
+        in->ep->driver->endpoint_free(in->ep);
+        hl_url_fini(&in->url);
+        hl_free(in);
+    }
+    hl_free(ep);
+}
+
+static int faulty_object_new(struct hl_endpoint *base,
+                             const struct hl_url *url, enum hl_role role,
+                             struct hl_object **out, struct hl_error *err)
+{
+    struct faulty_object *obj = hl_malloc(sizeof(*obj));
+    struct hl_endpoint *ep = NULL;
+    struct hl_url inner;
+    int rc;
+
+    if (!obj)
+        return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    rc = parse_url(url, &obj->opts, &inner, err);
+    if (!rc) {
+        rc = inner_endpoint((struct faulty_endpoint *)base, &inner, &ep, err);
+        if (!rc)
+            rc = ep->driver->object_new(ep, &inner, role, &obj->inner, err);
+        hl_url_fini(&inner);
+    }
+    if (rc) {
+        hl_free(obj);
+        return rc;
+    }
+    obj->base.driver = &hl_driver_faulty;
+    obj->base.endpoint = base;
+    obj->base.role = role;
+    obj->random.state = obj->opts.seed;
+    hl_list_init(&obj->delayed);
+    hl_list_init(&obj->hung);
+    hl_list_init(&obj->breaks);
+    hl_list_init(&obj->acks);
+    hl_ranges_init(&obj->held);
+    *out = &obj->base;
+    return 0;
+}
+
+static void faulty_close(struct hl_object *base)
+{
+    struct faulty_object *obj = (struct faulty_object *)base;
+    struct hl_node *n;
+
+    HL_ASSERT(hl_list_empty(&obj->delayed));
+    HL_ASSERT(hl_list_empty(&obj->hung));
+    HL_ASSERT(hl_list_empty(&obj->acks));
+    obj->inner->driver->close(obj->inner);
+    while ((n = hl_list_first(&obj->breaks)) != NULL)
+        free_break(HL_CONTAINER(n, struct part_break, node));
+    hl_ranges_fini(&obj->held);
+    hl_free(obj);
+}
+
+static const char *const faulty_schemes[] = { "faulty", NULL };
+
+const struct hl_driver hl_driver_faulty = {
+    .name = "faulty",
+    .schemes = faulty_schemes,
+    .endpoint_new = faulty_endpoint_new,
+    .endpoint_free = faulty_endpoint_free,
+    .object_new = faulty_object_new,
+    .close = faulty_close,
+    .stat = faulty_stat,
+    .open = faulty_open,
+    .read = faulty_read,
+    .write = faulty_write,
+    .sync = faulty_sync,
+    .commit = faulty_commit,
+    .suspend = faulty_suspend,
+    .discard = faulty_discard,
+    .remote_digest = faulty_remote_digest,
+    .token_saved = faulty_token_saved,
+    .abort = faulty_abort,
+    .unstall = faulty_unstall,
+    .set_streams = faulty_set_streams,
+    .flow = faulty_flow,
+};

@@ -1,0 +1,868 @@
+/*
+ * Driver "mem": sources and targets without a disk or a network, for tests,
+ * benchmarks and the engine's simulator.
+ *
+ *   mem:gen?size=SIZE&seed=N[&text=1]   source, see gen.h
+ *   mem:buf?id=NAME[&size=MAX]          a buffer of this process, membuf.h
+ *   mem:null[?digest=1]                 target that forgets
+ *
+ *   any     rtt_us=N    every operation begins that much later
+ *           part=SIZE   parts of that size (made a multiple of the chunk)
+ *           streams=N   layout.streams_max
+ *   source  seek=0      must be read in ascending order, once
+ *           unknown=1   does not tell its size
+ *   target  ordered=1   wants ascending writes within a part
+ *           late=1      acknowledges whole parts only, as S3 does
+ *           durable=1   claims to be durable
+ *
+ * Threads: one per endpoint (worker.h), in virtual time none. mem:null without
+ * digest works on the engine thread: it has nothing to do.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "drivers.h"
+#include "gen.h"
+#include "membuf.h"
+#include "ranges.h"
+#include "worker.h"
+
+#define PART_MAX (UINT64_C(1) << 60)
+#define TOKEN_TEMPORARY "tmp:"
+#define TOKEN_IN_PLACE "place:"
+
+enum mem_kind { MEM_GEN, MEM_BUF, MEM_NULL };
+
+struct mem_endpoint {
+    struct hl_endpoint base;
+    struct hl_worker *worker;
+};
+
+/* A part that is being written. */
+struct mem_part {
+    struct hl_node node;
+    uint64_t index;
+    uint64_t next; /* ordered: end of what was written; 0 nothing yet */
+    uint64_t end;  /* 0: not known yet */
+    bool flushed;  /* late: a sync went by; what comes is acked at once */
+};
+
+/* An operation that waits for its round trip. */
+struct mem_delay {
+    struct hl_node node;
+    struct hl_timer timer;
+    struct mem_object *obj;
+    struct hl_op *op;
+};
+
+struct mem_object {
+    struct hl_object base;
+    /* Written before the first operation, read by anyone. */
+    enum mem_kind kind;
+    char *name;
+    uint64_t size, seed, part, streams, rtt_ns;
+    uint64_t text, seek, unknown, ordered, late, durable, digest;
+    /* Engine thread. */
+    struct hl_list delays;
+    struct hl_open *waiting; /* for token_saved() */
+    char *discard;           /* name that a discard under way removes */
+    atomic_bool aborted;     /* set there, read by the worker */
+    /* Before the first write by the engine thread, then the worker. */
+    char *work;              /* buffer that is written */
+    bool in_place, fresh, create;
+    uint64_t part_size;
+    struct hl_list parts;
+    struct hl_ranges taken;  /* late: not acknowledged yet */
+    uint64_t next;           /* seek=0, digest=1: where we are */
+    XXH3_state_t *xxh;
+};
+
+static struct hl_loop *loop_of(const struct mem_object *obj)
+{
+    return obj->base.endpoint->env->loop;
+}
+
+static void finish(struct mem_object *obj, struct hl_op *op, int rc)
+{
+    hl_op_finish(loop_of(obj), op, rc);
+}
+
+/* ---- Handing over ---------------------------------------------------------- */
+
+static void run_op(struct mem_object *obj, struct hl_op *op)
+{
+    struct mem_endpoint *ep = (struct mem_endpoint *)obj->base.endpoint;
+
+    if (obj->kind == MEM_NULL && !obj->digest)
+        op->task.fn(&op->task);
+    else
+        hl_worker_post(ep->worker, &op->task);
+}
+
+static void delay_end(struct mem_delay *d)
+{
+    struct mem_object *obj = d->obj;
+    struct hl_op *op = d->op;
+
+    hl_list_remove(&d->node);
+    hl_free(d);
+    run_op(obj, op);
+}
+
+static void delay_due(struct hl_timer *timer)
+{
+    delay_end(HL_CONTAINER(timer, struct mem_delay, timer));
+}
+
+/* Runs fn for op on the worker, a round trip from now. */
+static void submit(struct hl_object *base, struct hl_op *op,
+                   void (*fn)(struct hl_task *task))
+{
+    struct mem_object *obj = (struct mem_object *)base;
+    struct mem_delay *d = NULL;
+
+    op->driver_data = obj;
+    op->task.fn = fn;
+    if (obj->rtt_ns)
+        d = hl_malloc(sizeof(*d));
+    if (!d) {
+        run_op(obj, op);
+        return;
+    }
+    d->obj = obj;
+    d->op = op;
+    d->timer.fn = delay_due;
+    hl_list_append(&obj->delays, &d->node);
+    hl_timer_set(loop_of(obj), &d->timer,
+                 hl_loop_now(loop_of(obj)) + obj->rtt_ns);
+}
+
+/* In the functions that run there: which object, and is it worth it? */
+static bool begin(struct hl_op *op, struct mem_object **obj)
+{
+    *obj = op->driver_data;
+    if (!atomic_load(&(*obj)->aborted))
+        return true;
+    finish(*obj, op, HAUL_E_CANCELED);
+    return false;
+}
+
+/* ---- Parts and acknowledgements -------------------------------------------- */
+
+static struct mem_part *part_get(struct mem_object *obj, uint64_t index)
+{
+    struct mem_part *p;
+    struct hl_node *n;
+
+    for (n = hl_list_first(&obj->parts); n; n = hl_list_next(&obj->parts, n)) {
+        p = HL_CONTAINER(n, struct mem_part, node);
+        if (p->index == index)
+            return p;
+    }
+    p = hl_malloc(sizeof(*p));
+    if (!p)
+        return NULL;
+    p->index = index;
+    hl_list_append(&obj->parts, &p->node);
+    return p;
+}
+
+static void part_free(struct mem_part *p)
+{
+    hl_list_remove(&p->node);
+    hl_free(p);
+}
+
+/* Notes that op writes to its part; going back is allowed, a gap is not. */
+static int part_enter(struct mem_object *obj, struct hl_io *op)
+{
+    struct mem_part *p;
+
+    if (!obj->ordered && !(obj->late && obj->part_size))
+        return 0;
+    p = part_get(obj, obj->part_size ? op->part : 0);
+    if (!p)
+        return hl_err(&op->op.error, HAUL_E_NOMEM, 0, "out of memory");
+    if (obj->ordered && p->next && op->offset > p->next)
+        return hl_err(&op->op.error, HAUL_E_INVAL, 0,
+                      "write at %" PRIu64 " of '%s' leaves a gap",
+                      op->offset, obj->name);
+    p->next = op->offset + op->len;
+    if (op->part_end)
+        p->end = p->next;
+    return 0;
+}
+
+/* op was written and handed back; io is a copy of it. */
+static void acknowledge(struct mem_object *obj, const struct hl_io *io)
+{
+    uint64_t first = io->part * obj->part_size;
+    struct hl_error error = { 0 };
+    struct mem_part *p;
+
+    if (!obj->ordered && !(obj->late && obj->part_size)) {
+        hl_object_acked(&obj->base, io->offset, io->len);
+        return;
+    }
+    p = part_get(obj, obj->part_size ? io->part : 0);
+    HL_ASSERT(p); /* part_enter() made it */
+    if (!obj->late || !obj->part_size || p->flushed) {
+        hl_object_acked(&obj->base, io->offset, io->len);
+        if (io->part_end)
+            part_free(p);
+        return;
+    }
+    if (hl_ranges_add(&obj->taken, io->offset, io->offset + io->len)) {
+        hl_err(&error, HAUL_E_NOMEM, 0, "out of memory");
+        hl_object_lost(&obj->base, io->offset, io->len, &error);
+        return;
+    }
+    if (!p->end || !hl_ranges_contains(&obj->taken, first, p->end))
+        return;
+    hl_object_acked(&obj->base, first, p->end - first);
+    hl_ranges_remove(&obj->taken, first, p->end);
+    part_free(p);
+}
+
+static void parts_free(struct mem_object *obj)
+{
+    while (hl_list_first(&obj->parts))
+        part_free(HL_CONTAINER(hl_list_first(&obj->parts), struct mem_part,
+                               node));
+}
+
+/* Reports what late=1 held back: acked when code is 0, else lost. */
+static void settle(struct mem_object *obj, int code)
+{
+    struct hl_error error = { 0 };
+    struct hl_node *n;
+    size_t i;
+
+    if (code)
+        hl_err(&error, code, 0, "%s", haul_err_text(code));
+    for (i = 0; i < obj->taken.count; i++) {
+        const struct hl_range *r = &obj->taken.r[i];
+
+        if (code)
+            hl_object_lost(&obj->base, r->begin, r->end - r->begin, &error);
+        else
+            hl_object_acked(&obj->base, r->begin, r->end - r->begin);
+    }
+    hl_ranges_clear(&obj->taken);
+    for (n = hl_list_first(&obj->parts); n; n = hl_list_next(&obj->parts, n))
+        HL_CONTAINER(n, struct mem_part, node)->flushed = true;
+}
+
+/* ---- Stat and open --------------------------------------------------------- */
+
+static void do_stat(struct hl_task *task)
+{
+    struct hl_stat *op = HL_CONTAINER(task, struct hl_stat, op.task);
+    struct mem_object *obj;
+    struct hl_membuf_stat st = { 0 };
+
+    if (!begin(&op->op, &obj))
+        return;
+    op->exists = obj->kind == MEM_GEN;
+    if (obj->kind == MEM_BUF)
+        op->exists = hl_membuf_stat(obj->name, &st);
+    op->is_folder = false;
+    op->size = obj->kind == MEM_GEN ? obj->size : st.size;
+    op->mtime_ns = st.mtime_ns;
+    op->mode = st.mode;
+    finish(obj, &op->op, 0);
+}
+
+static void mem_stat(struct hl_object *base, struct hl_stat *op)
+{
+    submit(base, &op->op, do_stat);
+}
+
+static int open_source(struct mem_object *obj, struct hl_open *op)
+{
+    struct hl_identity *id = &op->identity;
+    struct hl_membuf_stat st = { 0 };
+
+    memset(id, 0, sizeof(*id));
+    if (obj->kind == MEM_GEN) {
+        st.size = obj->size;
+        snprintf(id->validator, sizeof(id->validator),
+                 "seed=%" PRIu64 "%s", obj->seed, obj->text ? "t" : "");
+    } else if (!hl_membuf_stat(obj->name, &st)) {
+        return hl_err(&op->op.error, HAUL_E_READ, 0,
+                      "buffer '%s' does not exist", obj->name);
+    }
+    id->size = obj->unknown ? HL_SIZE_UNKNOWN : st.size;
+    id->mtime_ns = st.mtime_ns;
+    id->mode = st.mode;
+    op->layout.caps = obj->seek ? HL_CAP_SEEK : HL_CAP_ORDERED;
+    return 0;
+}
+
+static int open_target(struct mem_object *obj, struct hl_open *op)
+{
+    struct hl_layout *layout = &op->layout;
+    struct hl_membuf_stat st = { 0 };
+    int rc;
+
+    layout->caps = HL_CAP_SEEK | (obj->ordered ? HL_CAP_ORDERED : 0) |
+                   (obj->durable ? HL_CAP_DURABLE : 0);
+    if (obj->kind == MEM_NULL) {
+        layout->caps |= HL_CAP_NULL;
+        return 0;
+    }
+    layout->caps |= HL_CAP_READBACK | HL_CAP_RESUME |
+                    (obj->in_place ? HL_CAP_IN_PLACE : 0);
+    if (op->no_clobber && !op->resume && !op->append &&
+        hl_membuf_stat(obj->name, NULL))
+        return hl_err(&op->op.error, HAUL_E_EXISTS, 0, "'%s' exists",
+                      obj->name);
+    layout->fresh = obj->fresh;
+    if (!obj->create && hl_membuf_stat(obj->work, &st)) {
+        layout->existing = st.size;
+        return 0;
+    }
+    rc = hl_membuf_create(obj->work, op->mode, &op->op.error);
+    if (!rc && (op->resume || op->append))
+        layout->fresh = true;
+    return rc;
+}
+
+static void do_open(struct hl_task *task)
+{
+    struct hl_open *op = HL_CONTAINER(task, struct hl_open, op.task);
+    struct mem_object *obj;
+    uint64_t chunk = hl_max(op->chunk_size, 1);
+    int rc;
+
+    if (!begin(&op->op, &obj))
+        return;
+    memset(&op->layout, 0, sizeof(op->layout));
+    obj->part_size = (obj->part + chunk - 1) / chunk * chunk;
+    op->layout.part_size = obj->part_size;
+    op->layout.streams_max = (uint32_t)obj->streams;
+    if (obj->base.role == HL_ROLE_SOURCE)
+        rc = open_source(obj, op);
+    else
+        rc = open_target(obj, op);
+    if (!rc && obj->digest)
+        XXH3_128bits_reset(obj->xxh);
+    finish(obj, &op->op, rc);
+}
+
+/* The buffer that token names, inside token; NULL: not one of ours. */
+static const char *token_name(const struct mem_object *obj, const char *token)
+{
+    size_t n = strlen(obj->name);
+    const char *name;
+
+    if (!strncmp(token, TOKEN_IN_PLACE, strlen(TOKEN_IN_PLACE))) {
+        name = token + strlen(TOKEN_IN_PLACE);
+        return strcmp(name, obj->name) ? NULL : name;
+    }
+    if (strncmp(token, TOKEN_TEMPORARY, strlen(TOKEN_TEMPORARY)))
+        return NULL;
+    name = token + strlen(TOKEN_TEMPORARY);
+    return strncmp(name, obj->name, n) || name[n] != '.' ? NULL : name;
+}
+
+/* Decides where to write. *token: to be kept first, or NULL. */
+static int choose_work(struct mem_object *obj, struct hl_open *op,
+                       char **token)
+{
+    const char *name = NULL;
+
+    hl_free(obj->work); /* of an open that failed */
+    obj->work = NULL;
+    obj->create = obj->in_place = false;
+    if (op->resume && op->token) {
+        name = token_name(obj, op->token);
+        if (!name)
+            return hl_err(&op->op.error, HAUL_E_RESUME, 0,
+                          "'%s' was not begun here", obj->name);
+        obj->work = hl_strdup(name);
+        obj->in_place = !strcmp(name, obj->name);
+    } else if (op->append || op->in_order) {
+        obj->in_place = true;
+        obj->create = !op->append;
+        obj->work = hl_strdup(obj->name);
+        if (obj->create)
+            *token = hl_asprintf(TOKEN_IN_PLACE "%s", obj->name);
+    } else {
+        obj->create = true;
+        obj->work = hl_asprintf("%s.haul-%s", obj->name,
+                                op->id ? op->id : "0");
+        *token = hl_asprintf(TOKEN_TEMPORARY "%s", obj->work);
+    }
+    obj->ordered |= op->in_order;
+    obj->fresh = op->resume && obj->create;
+    if (!obj->work || (obj->create && !*token))
+        return hl_err(&op->op.error, HAUL_E_NOMEM, 0, "out of memory");
+    return 0;
+}
+
+static void mem_open(struct hl_object *base, struct hl_open *op)
+{
+    struct mem_object *obj = (struct mem_object *)base;
+    char *token = NULL;
+    int rc = 0;
+
+    if (obj->kind == MEM_BUF && base->role == HL_ROLE_TARGET)
+        rc = choose_work(obj, op, &token);
+    if (rc) {
+        finish(obj, &op->op, rc);
+    } else if (token) {
+        obj->waiting = op;
+        hl_object_token(base, token);
+    } else {
+        submit(base, &op->op, do_open);
+    }
+    hl_free(token);
+}
+
+static void mem_token_saved(struct hl_object *base, int rc)
+{
+    struct mem_object *obj = (struct mem_object *)base;
+    struct hl_open *op = obj->waiting;
+
+    obj->waiting = NULL;
+    if (op && rc)
+        finish(obj, &op->op, rc);
+    else if (op)
+        submit(base, &op->op, do_open);
+}
+
+/* ---- Bytes ----------------------------------------------------------------- */
+
+static int64_t read_bytes(struct mem_object *obj, struct hl_io *op)
+{
+    const char *name = obj->work ? obj->work : obj->name;
+    uint64_t n;
+
+    if (obj->kind == MEM_BUF)
+        return hl_membuf_read(name, op->offset, op->data, op->len,
+                              &op->op.error);
+    if (obj->kind == MEM_NULL)
+        return hl_err(&op->op.error, HAUL_E_NOTSUP, 0,
+                      "'mem:null' cannot be read");
+    n = op->offset < obj->size ? hl_min(op->len, obj->size - op->offset) : 0;
+    hl_gen_fill(obj->seed, obj->text, op->offset, op->data, n);
+    return (int64_t)n;
+}
+
+static void do_read(struct hl_task *task)
+{
+    struct hl_io *op = HL_CONTAINER(task, struct hl_io, op.task);
+    struct mem_object *obj;
+    int64_t n;
+
+    if (!begin(&op->op, &obj))
+        return;
+    op->done = 0;
+    op->eof = false;
+    if (!obj->seek && obj->base.role == HL_ROLE_SOURCE &&
+        op->offset != obj->next) {
+        finish(obj, &op->op,
+               hl_err(&op->op.error, HAUL_E_NOTSUP, 0,
+                      "'%s' cannot be read at %" PRIu64, obj->name,
+                      op->offset));
+        return;
+    }
+    n = read_bytes(obj, op);
+    if (n >= 0) {
+        op->done = (uint32_t)n;
+        op->eof = op->done < op->len;
+        obj->next = op->offset + op->done;
+    }
+    finish(obj, &op->op, n < 0 ? (int)n : 0);
+}
+
+static void mem_read(struct hl_object *base, struct hl_io *op)
+{
+    submit(base, &op->op, do_read);
+}
+
+static void do_write(struct hl_task *task)
+{
+    struct hl_io *op = HL_CONTAINER(task, struct hl_io, op.task), copy;
+    struct mem_object *obj;
+    int rc;
+
+    if (!begin(&op->op, &obj))
+        return;
+    rc = part_enter(obj, op);
+    if (!rc && obj->kind == MEM_BUF)
+        rc = hl_membuf_write(obj->work, op->offset, op->data, op->len,
+                             obj->size, &op->op.error);
+    if (!rc && obj->digest && op->offset == obj->next)
+        XXH3_128bits_update(obj->xxh, op->data, op->len);
+    obj->next = op->offset == obj->next ? op->offset + op->len : UINT64_MAX;
+    copy = *op;
+    finish(obj, &op->op, rc);
+    if (!rc)
+        acknowledge(obj, &copy);
+}
+
+static void mem_write(struct hl_object *base, struct hl_io *op)
+{
+    submit(base, &op->op, do_write);
+}
+
+/* ---- The end --------------------------------------------------------------- */
+
+static void do_sync(struct hl_task *task)
+{
+    struct hl_op *op = HL_CONTAINER(task, struct hl_op, task);
+    struct mem_object *obj;
+
+    if (!begin(op, &obj))
+        return;
+    settle(obj, 0);
+    finish(obj, op, 0);
+}
+
+static void mem_sync(struct hl_object *base, struct hl_op *op)
+{
+    submit(base, op, do_sync);
+}
+
+static int commit_buf(struct mem_object *obj, struct hl_commit *op)
+{
+    struct hl_error *err = &op->op.error;
+    struct hl_membuf_stat st;
+    int rc;
+
+    hl_membuf_stat(obj->work, &st);
+    if (st.size != op->size)
+        return hl_err(err, HAUL_E_DIGEST, 0,
+                      "'%s' has %" PRIu64 " bytes instead of %" PRIu64,
+                      obj->name, st.size, op->size);
+    rc = hl_membuf_set(obj->work, op->mtime_ns, op->mode, err);
+    if (!rc && !obj->in_place)
+        rc = hl_membuf_rename(obj->work, obj->name, op->no_clobber, err);
+    if (rc)
+        return rc;
+    op->size_checked = true;
+    hl_free(obj->work);
+    obj->work = NULL;
+    return 0;
+}
+
+static void do_commit(struct hl_task *task)
+{
+    struct hl_commit *op = HL_CONTAINER(task, struct hl_commit, op.task);
+    struct mem_object *obj;
+    int rc = 0;
+
+    if (!begin(&op->op, &obj))
+        return;
+    settle(obj, 0);
+    op->size_checked = false;
+    if (obj->kind == MEM_BUF)
+        rc = commit_buf(obj, op);
+    op->durable = !rc && obj->durable;
+    finish(obj, &op->op, rc);
+}
+
+static void mem_commit(struct hl_object *base, struct hl_commit *op)
+{
+    submit(base, &op->op, do_commit);
+}
+
+static void do_suspend(struct hl_task *task)
+{
+    struct hl_suspend *op = HL_CONTAINER(task, struct hl_suspend, op.task);
+    struct mem_object *obj;
+    int rc = 0;
+
+    if (!begin(&op->op, &obj))
+        return;
+    settle(obj, 0);
+    if (obj->work && obj->in_place)
+        rc = hl_membuf_truncate(obj->work, op->contiguous, &op->op.error);
+    finish(obj, &op->op, rc);
+}
+
+static void mem_suspend(struct hl_object *base, struct hl_suspend *op)
+{
+    submit(base, &op->op, do_suspend);
+}
+
+static void do_discard(struct hl_task *task)
+{
+    struct hl_op *op = HL_CONTAINER(task, struct hl_op, task);
+    struct mem_object *obj;
+
+    if (!begin(op, &obj))
+        return;
+    hl_membuf_remove(obj->discard);
+    finish(obj, op, 0);
+}
+
+static void mem_discard(struct hl_object *base, const char *token,
+                        struct hl_op *op)
+{
+    struct mem_object *obj = (struct mem_object *)base;
+    const char *name = token ? token_name(obj, token) : NULL;
+
+    if (!name) {
+        finish(obj, op, 0);
+        return;
+    }
+    hl_free(obj->discard);
+    obj->discard = hl_strdup(name);
+    if (!obj->discard)
+        finish(obj, op, HAUL_E_NOMEM);
+    else
+        submit(base, op, do_discard);
+}
+
+static int digest_buf(struct mem_object *obj, struct hl_error *err)
+{
+    const char *name = obj->work ? obj->work : obj->name;
+    uint8_t block[4096];
+    uint64_t at = 0;
+    int64_t n;
+
+    XXH3_128bits_reset(obj->xxh);
+    for (;;) {
+        n = hl_membuf_read(name, at, block, sizeof(block), err);
+        if (n <= 0)
+            return (int)n;
+        XXH3_128bits_update(obj->xxh, block, (size_t)n);
+        at += (uint64_t)n;
+    }
+}
+
+static void do_remote_digest(struct hl_task *task)
+{
+    struct hl_remote_digest *op =
+        HL_CONTAINER(task, struct hl_remote_digest, op.task);
+    struct mem_object *obj;
+    XXH128_canonical_t bytes;
+    size_t i;
+    int rc;
+
+    if (!begin(&op->op, &obj))
+        return;
+    if (strcmp(op->algorithm, "xxh128") || obj->kind == MEM_GEN ||
+        (obj->kind == MEM_NULL &&
+         (!obj->digest || obj->next == UINT64_MAX))) {
+        finish(obj, &op->op, HAUL_E_NOTSUP);
+        return;
+    }
+    rc = obj->kind == MEM_BUF ? digest_buf(obj, &op->op.error) : 0;
+    XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(obj->xxh));
+    for (i = 0; i < sizeof(bytes.digest); i++)
+        snprintf(op->hex + 2 * i, 3, "%02x", bytes.digest[i]);
+    finish(obj, &op->op, rc);
+}
+
+static void mem_remote_digest(struct hl_object *base,
+                              struct hl_remote_digest *op)
+{
+    submit(base, &op->op, do_remote_digest);
+}
+
+static void do_abort(struct hl_task *task)
+{
+    struct hl_op *op = HL_CONTAINER(task, struct hl_op, task);
+    struct mem_object *obj = op->driver_data;
+
+    settle(obj, HAUL_E_CANCELED);
+    finish(obj, op, 0);
+}
+
+/* Everything that waits goes to the worker at once, the abort behind it. */
+static void mem_abort(struct hl_object *base, struct hl_op *op)
+{
+    struct mem_object *obj = (struct mem_object *)base;
+    struct hl_open *waiting = obj->waiting;
+    struct hl_node *n;
+
+    atomic_store(&obj->aborted, true);
+    obj->waiting = NULL;
+    if (waiting)
+        finish(obj, &waiting->op, HAUL_E_CANCELED);
+    while ((n = hl_list_first(&obj->delays)) != NULL) {
+        struct mem_delay *d = HL_CONTAINER(n, struct mem_delay, node);
+
+        hl_timer_cancel(&d->timer);
+        delay_end(d);
+    }
+    op->driver_data = obj;
+    op->task.fn = do_abort;
+    run_op(obj, op);
+}
+
+/* ---- Endpoints and objects ------------------------------------------------- */
+
+static int mem_endpoint_new(const struct hl_env *env, const struct hl_url *url,
+                            struct hl_endpoint **out, struct hl_error *err)
+{
+    struct mem_endpoint *ep = hl_malloc(sizeof(*ep));
+    int rc;
+
+    (void)url;
+    if (!ep)
+        return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    ep->base.driver = &hl_driver_mem;
+    ep->base.env = env;
+    rc = hl_worker_new(env, "haul-mem", &ep->worker, err);
+    if (rc)
+        hl_free(ep);
+    else
+        *out = &ep->base;
+    return rc;
+}
+
+static void mem_endpoint_free(struct hl_endpoint *base)
+{
+    struct mem_endpoint *ep = (struct mem_endpoint *)base;
+
+    hl_worker_free(ep->worker);
+    hl_free(ep);
+}
+
+/* Value of a number or size in the query; absent: *out stays. */
+static int query_number(const struct hl_url *url, const char *key,
+                        uint64_t max, uint64_t *out, struct hl_error *err)
+{
+    char *text = hl_url_query(url, key);
+    uint64_t v = 0;
+    int rc = 0;
+
+    if (!text)
+        return 0;
+    if (hl_parse_size(text, &v) || v > max)
+        rc = hl_err(err, HAUL_E_INVAL, 0, "'mem:%s': bad value of '%s'",
+                    url->path, key);
+    else
+        *out = v;
+    hl_free(text);
+    return rc;
+}
+
+static int parse_query(struct mem_object *obj, const struct hl_url *url,
+                       struct hl_error *err)
+{
+    const struct {
+        const char *key;
+        uint64_t *value, max;
+    } keys[] = {
+        { "size", &obj->size, INT64_MAX },
+        { "seed", &obj->seed, UINT64_MAX },
+        { "part", &obj->part, PART_MAX },
+        { "streams", &obj->streams, 1024 },
+        { "rtt_us", &obj->rtt_ns, 3600 * UINT64_C(1000000) },
+        { "text", &obj->text, 1 },
+        { "seek", &obj->seek, 1 },
+        { "unknown", &obj->unknown, 1 },
+        { "ordered", &obj->ordered, 1 },
+        { "late", &obj->late, 1 },
+        { "durable", &obj->durable, 1 },
+        { "digest", &obj->digest, 1 },
+    };
+    size_t i;
+    int rc = 0;
+
+    obj->seek = 1;
+    obj->size = UINT64_MAX;
+    for (i = 0; !rc && i < HL_LEN(keys); i++)
+        rc = query_number(url, keys[i].key, keys[i].max, keys[i].value, err);
+    obj->rtt_ns *= 1000;
+    return rc;
+}
+
+static int check_kind(struct mem_object *obj, const struct hl_url *url,
+                      struct hl_error *err)
+{
+    bool source = obj->base.role == HL_ROLE_SOURCE;
+
+    if (!strcmp(url->path, "gen") && source) {
+        obj->kind = MEM_GEN;
+        if (obj->size == UINT64_MAX)
+            return hl_err(err, HAUL_E_INVAL, 0, "'mem:gen' needs 'size='");
+    } else if (!strcmp(url->path, "null") && !source) {
+        obj->kind = MEM_NULL;
+    } else if (!strcmp(url->path, "buf")) {
+        obj->kind = MEM_BUF;
+        if (!obj->name)
+            return hl_err(err, HAUL_E_INVAL, 0, "'mem:buf' needs 'id='");
+    } else {
+        return hl_err(err, HAUL_E_INVAL, 0, "'mem:%s' is no %s", url->path,
+                      source ? "source" : "target");
+    }
+    return 0;
+}
+
+static void mem_close(struct hl_object *base)
+{
+    struct mem_object *obj = (struct mem_object *)base;
+
+    HL_ASSERT(hl_list_empty(&obj->delays));
+    HL_ASSERT(obj->taken.count == 0);
+    parts_free(obj);
+    hl_ranges_fini(&obj->taken);
+    XXH3_freeState(obj->xxh);
+    hl_free(obj->name);
+    hl_free(obj->work);
+    hl_free(obj->discard);
+    hl_free(obj);
+}
+
+static int mem_object_new(struct hl_endpoint *ep, const struct hl_url *url,
+                          enum hl_role role, struct hl_object **out,
+                          struct hl_error *err)
+{
+    struct mem_object *obj = hl_malloc(sizeof(*obj));
+    int rc;
+
+    if (!obj)
+        return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    obj->base.driver = &hl_driver_mem;
+    obj->base.endpoint = ep;
+    obj->base.role = role;
+    hl_list_init(&obj->delays);
+    hl_list_init(&obj->parts);
+    hl_ranges_init(&obj->taken);
+    obj->name = hl_url_query(url, "id");
+    obj->xxh = XXH3_createState();
+    rc = parse_query(obj, url, err);
+    if (!rc)
+        rc = check_kind(obj, url, err);
+    if (!rc && !obj->name)
+        obj->name = hl_strdup(url->path);
+    if (!rc && (!obj->name || !obj->xxh))
+        rc = hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    if (rc)
+        mem_close(&obj->base);
+    else
+        *out = &obj->base;
+    return rc;
+}
+
+static const char *const mem_schemes[] = { "mem", NULL };
+
+const struct hl_driver hl_driver_mem = {
+    .name = "mem",
+    .schemes = mem_schemes,
+    .endpoint_new = mem_endpoint_new,
+    .endpoint_free = mem_endpoint_free,
+    .object_new = mem_object_new,
+    .close = mem_close,
+    .stat = mem_stat,
+    .open = mem_open,
+    .read = mem_read,
+    .write = mem_write,
+    .sync = mem_sync,
+    .commit = mem_commit,
+    .suspend = mem_suspend,
+    .discard = mem_discard,
+    .remote_digest = mem_remote_digest,
+    .token_saved = mem_token_saved,
+    .abort = mem_abort,
+};

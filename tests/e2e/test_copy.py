@@ -1,0 +1,216 @@
+"""Copies that are allowed to work do, through every server."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import conftest
+import pytest
+import servers
+
+MI = conftest.MI
+
+
+def names(folder):
+    return sorted(os.listdir(folder))
+
+
+def check_done(run, size):
+    assert run.status == 0, run
+    assert run.last["event"] == "done"
+    assert run.last["exit"] == 0
+    assert run.last["bytes"] == run.last["acked"] == size
+
+
+@pytest.mark.parametrize("size", [0, 1, 255 * 1024 + 1, 4 * MI, 37 * MI + 5])
+def test_upload_and_download_are_the_same_bytes(haul, server, work, remote,
+                                                dump, size):
+    haul.trust(server)
+    source = dump(size)
+    target, back = os.path.join(remote, "t.sql"), os.path.join(work, "back")
+    check_done(haul.copy(source, server.url(target)), size)
+    assert names(remote) == ["t.sql"]
+    assert conftest.digest(target) == conftest.digest(source)
+    check_done(haul.copy(server.url(target), back), size)
+    assert conftest.digest(back) == conftest.digest(source)
+    assert int(os.stat(back).st_mtime) == int(os.stat(source).st_mtime)
+
+
+@pytest.mark.parametrize("options", [
+    ("--streams", 1, "--connections", 1), ("--streams", 8),
+    ("--connections", 4, "--streams", 1), ("--chunk-size", "256ki"),
+    ("--chunk-size", "64mi"), ("--memory", "16mi"), ("--in-order",),
+    ("--verify", "readback"), ("--verify", "remote"), ("--verify", "none"),
+    ("--digest", "sha256"), ("--cipher", "chacha20-poly1305@openssh.com")],
+    ids=lambda o: "".join(map(str, o)))
+def test_options_do_not_change_the_bytes(haul, sshd, work, remote, dump,
+                                         options):
+    haul.trust(sshd)
+    source = dump(70 * MI + 3)
+    target, back = remote + "/t", work + "/back"
+    check_done(haul.copy(source, sshd.url(target), *options), 70 * MI + 3)
+    assert conftest.digest(target) == conftest.digest(source)
+    check_done(haul.copy(sshd.url(target), back, *options), 70 * MI + 3)
+    assert conftest.digest(back) == conftest.digest(source)
+
+
+def test_existing_target_is_replaced_and_shorter(haul, server, remote, dump):
+    haul.trust(server)
+    target = remote + "/t"
+    with open(target, "wb") as f:
+        f.write(b"old" * MI)
+    source = dump(MI)
+    check_done(haul.copy(source, server.url(target)), MI)
+    assert conftest.digest(target) == conftest.digest(source)
+    assert names(remote) == ["t"]
+
+
+def test_no_clobber_refuses_and_keeps_the_target(haul, sshd, remote, dump):
+    haul.trust(sshd)
+    with open(remote + "/t", "w") as f:
+        f.write("keep me")
+    run = haul.copy(dump(MI), sshd.url(remote + "/t"), "--no-clobber")
+    assert run.status in (3, 6), run
+    with open(remote + "/t") as f:
+        assert f.read() == "keep me"
+    assert names(remote) == ["t"]
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_folder_as_target_gets_the_name_of_the_source(haul, sshd, remote,
+                                                      dump, slash):
+    haul.trust(sshd)
+    source = dump(MI, name="mine.dump")
+    check_done(haul.copy(source, sshd.url(remote + slash)), MI)
+    assert names(remote) == ["mine.dump"]
+
+
+def test_mode_and_mtime_follow_the_source(haul, sshd, remote, dump):
+    haul.trust(sshd)
+    source = dump(MI)
+    os.chmod(source, 0o640)
+    os.utime(source, (1700000000, 1600000000))
+    check_done(haul.copy(source, sshd.url(remote + "/t")), MI)
+    st = os.stat(remote + "/t")
+    assert st.st_mode & 0o777 == 0o640
+    assert int(st.st_mtime) == 1600000000
+
+
+def test_repeated_copy_is_already_there(haul, sshd, linksim, remote, dump):
+    haul.trust(sshd)
+    link = linksim(sshd)
+    haul.trust(link)
+    source, target = dump(20 * MI), link.url(remote + "/t")
+    check_done(haul.copy(source, target), 20 * MI)
+    before = link.stats()["up"]
+    run = haul.copy(source, target)
+    check_done(run, 20 * MI)
+    assert link.stats()["up"] - before < MI
+
+
+def test_remote_name_with_odd_characters(haul, sshd, remote, dump):
+    haul.trust(sshd)
+    name = "ä b'\"$(x)#?.sql"
+    source = dump(MI)
+    run = haul.copy(source, "%s@127.0.0.1:%s" % (servers.USER, "x"),
+                    "--dry-run")  # parsed as sftp, nothing is copied
+    assert run.status in (0, 4, 5), run
+    quoted = "".join(c if c.isalnum() and c.isascii() else
+                     "".join("%%%02X" % b for b in c.encode())
+                     for c in name)
+    check_done(haul.copy(source, sshd.url(remote + "/" + quoted)), MI)
+    assert names(remote) == [name]
+
+
+def test_pipe_as_source_and_as_target(haul, sshd, work, remote, dump):
+    haul.trust(sshd)
+    source = dump(30 * MI + 7)
+    with open(source, "rb") as f:
+        cat = subprocess.Popen(["cat"], stdin=f, stdout=subprocess.PIPE)
+        run = haul("copy", "-", sshd.url(remote + "/t"), stdin=cat.stdout)
+        cat.wait()
+    assert run.status == 0, run
+    assert conftest.digest(remote + "/t") == conftest.digest(source)
+    with open(work + "/back", "wb") as out:
+        run = haul("copy", sshd.url(remote + "/t"), "-", stdout=out)
+    assert run.status == 0, run
+    assert conftest.digest(work + "/back") == conftest.digest(source)
+
+
+def test_progress_is_one_object_a_line_and_never_goes_back(haul, sshd,
+                                                           linksim, remote,
+                                                           dump):
+    link = linksim(sshd, "--rate", "20m", "--rtt", 20)
+    haul.trust(link)
+    begin = time.monotonic()
+    run = haul.copy(dump(40 * MI), link.url(remote + "/t"))
+    seconds = time.monotonic() - begin
+    check_done(run, 40 * MI)
+    progress = [e for e in run.events if e["event"] == "progress"]
+    acked = [e["acked"] for e in progress]
+    assert acked == sorted(acked) and len(acked) >= 5
+    assert len(progress) <= 10 * seconds + 2
+    for key in ("source target bytes acked seconds rate resumed_from resent "
+                "connections streams digest verified limit exit").split():
+        assert key in run.last, key
+    # 42 MB at 20 MB/s, whatever haul says
+    assert abs(run.last["seconds"] - seconds) < 1
+
+
+def test_limit_is_link_on_a_slow_link(haul, sshd, linksim, remote, dump):
+    link = linksim(sshd, "--rate", "10m")
+    haul.trust(link)
+    run = haul.copy(dump(30 * MI), link.url(remote + "/t"))
+    check_done(run, 30 * MI)
+    assert run.last["limit"] in ("link", "connection", "window")
+
+
+def test_rate_limit_is_kept(haul, sshd, remote, dump):
+    haul.trust(sshd)
+    begin = time.monotonic()
+    run = haul.copy(dump(40 * MI), sshd.url(remote + "/t"), "--rate-limit",
+                    "10mi")
+    check_done(run, 40 * MI)
+    assert 3 < time.monotonic() - begin < 6
+    assert run.last["limit"] == "rate-limit"
+
+
+def test_manifest_verifies_and_finds_a_flipped_bit(haul, sshd, work, remote,
+                                                   dump):
+    haul.trust(sshd)
+    manifest = work + "/m.haul.json"
+    check_done(haul.copy(dump(20 * MI), sshd.url(remote + "/t"),
+                         "--manifest", manifest), 20 * MI)
+    with open(manifest) as f:
+        json.load(f)
+    assert haul("verify", remote + "/t", manifest).status == 0
+    assert haul("verify", sshd.url(remote + "/t"), manifest).status == 0
+    with open(remote + "/t", "r+b") as f:
+        f.seek(11 * MI)
+        byte = f.read(1)[0]
+        f.seek(11 * MI)
+        f.write(bytes([byte ^ 4]))
+    for target in (remote + "/t", sshd.url(remote + "/t")):
+        run = haul("verify", target, manifest)
+        assert run.status == 7, run
+
+
+def test_interrupt_ends_in_order_with_130(haul, sshd, linksim, remote, dump):
+    link = linksim(sshd, "--rate", "20m")
+    haul.trust(link)
+    source, target = dump(60 * MI), link.url(remote + "/t")
+    run = haul.start("copy", source, target)
+    run.wait_acked(10 * MI)
+    begin = time.monotonic()
+    run.kill(signal.SIGINT)
+    assert run.wait(20) == 130, run
+    assert time.monotonic() - begin < 10
+    assert run.last["event"] == "failed" and run.last["exit"] == 130
+    assert "t" not in names(remote)
+    again = haul.copy(source, target)
+    check_done(again, 60 * MI)
+    assert again.last["resumed_from"] >= 8 * MI
+    assert conftest.digest(remote + "/t") == conftest.digest(source)
+    assert names(remote) == ["t"]
