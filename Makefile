@@ -114,15 +114,156 @@ libhaul.so: $(B)/libhaul.so.$(VERSION)
 TEST_SRC := $(wildcard tests/unit/test_*.c tests/contract/test_*.c \
 	tests/sim/test_*.c)
 TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
-.SECONDARY: $(TEST_BIN:%=%.o)
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+ifneq ($(WITH_SFTP),1)
+FUZZ_SRC := $(filter-out %/fuzz_sftp_reply.c,$(FUZZ_SRC))
+endif
+FUZZ_BIN := $(FUZZ_SRC:%.c=$(B)/%)
+API_SRC := $(filter-out tests/api/header_%,$(wildcard tests/api/*.c))
+API_BIN := $(API_SRC:%.c=$(B)/%)
+.SECONDARY: $(TEST_BIN:%=%.o) $(FUZZ_BIN:%=%.o) $(B)/tests/fuzz/replay.o
 
 $(B)/tests/%: $(B)/tests/%.o $(B)/libhaul.a
 	@$(if $(Q),echo "  LD      $@")
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ \
 		$(shell $(PKG_CONFIG) --libs cmocka) $(LIBS)
 
-.PHONY: tests
+# Fuzz targets replay their corpus; `make fuzz` makes them from the same files.
+FUZZ_MAIN ?= $(B)/tests/fuzz/replay.o
+$(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(B)/libhaul.a
+	@$(if $(Q),echo "  LD      $@")
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+# Users of the library: the public headers and the shared library only.
+$(B)/tests/api/%: tests/api/%.c $(B)/libhaul.so.$(VERSION)
+	@mkdir -p $(@D)
+	@$(if $(Q),echo "  LD      $@")
+	$(Q)ln -sf libhaul.so.$(VERSION) $(B)/libhaul.so.$(SOVERSION)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -Iinclude $(WARN) $(OPT) $(HARDEN) \
+		$(LDFLAGS_ALL) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< \
+		$(B)/libhaul.so.$(VERSION) -Wl,-rpath,'$$ORIGIN/../..' -pthread
+
+# All that tests run, without the links at the top.
+.PHONY: tests programs where
 tests: $(TEST_BIN)
+programs: $(B)/haul $(B)/libhaul.a $(B)/libhaul.so.$(VERSION) tests \
+	$(FUZZ_BIN) $(API_BIN) tools
+where:
+	@echo $(B)
+
+# ---- Checks ------------------------------------------------------------------
+
+.PHONY: deps deps-check deps-lint check check-long check-unit lint fuzz
+deps:
+	$(Q)tools/deps.sh build demo
+deps-check:
+	$(Q)tools/deps.sh build check
+deps-lint:
+	$(Q)tools/deps.sh lint
+
+# As many jobs as processors unless make was told.
+NPROC := $(shell nproc 2>/dev/null || echo 2)
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(NPROC))
+SUBMAKE = $(MAKE) --no-print-directory $(JOBS)
+BUILD_OF = $(shell $(MAKE) -s --no-print-directory SAN=$(1) where)
+# pytest comes from Debian's python3, which need not be the first one.
+PYTHON ?= $(shell for p in python3 /usr/bin/python3; do \
+	$$p -c 'import pytest' 2>/dev/null && echo $$p && exit; done; echo python3)
+RUN = $(PYTHON) tests/run.py -j $(NPROC)
+
+LINT := $(addprefix tests/lint/,includes.py lengths.py banned.py private.py)
+LINT_TOOLS := $(addprefix tests/lint/,format.sh shell.sh spelling.sh \
+	static.sh)
+API := tests/api/headers.sh tests/api/abi.sh tests/api/install.sh
+E2E := $(wildcard tests/e2e/test_*.py tests/crash/test_*.py tests/crash/*.sh)
+
+# What also runs with sanitizers: everything in C, and of the end-to-end tests
+# those that take every way a byte can go.
+ASAN_TESTS := $(TEST_SRC) $(FUZZ_SRC) $(API_SRC) \
+	$(wildcard tests/e2e/test_copy.py)
+TSAN_TESTS := $(wildcard $(addsuffix .c,$(addprefix tests/unit/test_,loop \
+	file workers callback pool) tests/contract/test_io_contract) \
+	tests/api/two_engines.c tests/e2e/test_copy.py)
+ifeq ($(HAUL_LONG),1)
+ASAN_TESTS += $(filter-out %/test_copy.py,$(E2E))
+TSAN_TESTS := $(TEST_SRC) $(API_SRC) $(E2E)
+endif
+
+check: deps-check
+	$(Q)$(SUBMAKE) WERROR=1 all programs
+	$(Q)$(SUBMAKE) WERROR=1 SAN=address programs
+	$(Q)$(SUBMAKE) WERROR=1 SAN=thread programs
+	$(Q)$(RUN) \
+		release=$(B) $(LINT) $(API) $(API_SRC) $(FUZZ_SRC) $(TEST_SRC) \
+			$(E2E) \
+		asan=$(call BUILD_OF,address) $(ASAN_TESTS) \
+		tsan=$(call BUILD_OF,thread) $(TSAN_TESTS)
+
+# The whole campaigns, and everything with the sanitizers: hours.
+check-long:
+	$(Q)HAUL_LONG=1 $(MAKE) --no-print-directory HAUL_LONG=1 check
+
+# While working: a minute, no servers.
+check-unit: programs
+	$(Q)$(RUN) release=$(B) $(LINT) $(API_SRC) $(FUZZ_SRC) $(TEST_SRC)
+
+lint: deps-lint
+	$(Q)$(RUN) release=$(B) $(LINT) $(LINT_TOOLS)
+
+# Each fuzz target for T seconds; new inputs stay in build/corpus.
+T ?= 60
+fuzz:
+	$(Q)$(SUBMAKE) CC=clang SAN=address CFLAGS=-fsanitize=fuzzer-no-link \
+		LDFLAGS=-fsanitize=fuzzer FUZZ_MAIN= fuzz-run T=$(T)
+.PHONY: fuzz-run
+fuzz-run: $(FUZZ_BIN)
+	$(Q)for f in $(notdir $(FUZZ_BIN)); do \
+		mkdir -p build/corpus/$$f && \
+		echo "  FUZZ    $$f, $(T) s" && \
+		$(B)/tests/fuzz/$$f -max_total_time=$(T) -verbosity=0 \
+			-print_final_stats=1 -artifact_prefix=build/corpus/ \
+			build/corpus/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; \
+	done
+
+# ---- Install -----------------------------------------------------------------
+
+HEADERS := haul.h haul_jobs.h haul_errors.def haul_options.def
+MAN1 := $(wildcard docs/man/*.1)
+MAN3 := $(wildcard docs/man/*.3)
+PCDIR ?= $(LIBDIR)/pkgconfig
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+INSTALL ?= install
+D := $(DESTDIR)
+
+.PHONY: install uninstall
+install: $(B)/haul $(B)/libhaul.a $(B)/libhaul.so.$(VERSION)
+	$(INSTALL) -d $(D)$(BINDIR) $(D)$(LIBDIR) $(D)$(INCDIR) $(D)$(PCDIR) \
+		$(D)$(BASHDIR) $(D)$(ZSHDIR) $(D)$(MANDIR)/man1 \
+		$(D)$(MANDIR)/man3
+	$(INSTALL) -m 755 $(B)/haul $(D)$(BINDIR)/haul
+	$(INSTALL) -m 644 $(B)/libhaul.a $(D)$(LIBDIR)
+	$(INSTALL) -m 755 $(B)/libhaul.so.$(VERSION) $(D)$(LIBDIR)
+	ln -sf libhaul.so.$(VERSION) $(D)$(LIBDIR)/libhaul.so.$(SOVERSION)
+	ln -sf libhaul.so.$(SOVERSION) $(D)$(LIBDIR)/libhaul.so
+	$(INSTALL) -m 644 $(addprefix include/,$(HEADERS)) $(D)$(INCDIR)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
+		-e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+		-e 's|@PKGS@|$(PKGS)|' include/haul.pc.in \
+		>$(D)$(PCDIR)/haul.pc
+	$(B)/haul completion bash >$(D)$(BASHDIR)/haul
+	$(B)/haul completion zsh >$(D)$(ZSHDIR)/_haul
+	$(if $(MAN1),$(INSTALL) -m 644 $(MAN1) $(D)$(MANDIR)/man1)
+	$(if $(MAN3),$(INSTALL) -m 644 $(MAN3) $(D)$(MANDIR)/man3)
+
+uninstall:
+	rm -f $(D)$(BINDIR)/haul $(D)$(LIBDIR)/libhaul.a \
+		$(D)$(LIBDIR)/libhaul.so $(D)$(LIBDIR)/libhaul.so.$(SOVERSION) \
+		$(D)$(LIBDIR)/libhaul.so.$(VERSION) $(D)$(PCDIR)/haul.pc \
+		$(addprefix $(D)$(INCDIR)/,$(HEADERS)) \
+		$(D)$(BASHDIR)/haul $(D)$(ZSHDIR)/_haul \
+		$(addprefix $(D)$(MANDIR)/man1/,$(notdir $(MAN1))) \
+		$(addprefix $(D)$(MANDIR)/man3/,$(notdir $(MAN3)))
 
 # ---- Tools of tests and benchmarks: standalone, they know nothing of haul ----
 
@@ -144,4 +285,5 @@ bench: haul tools
 clean:
 	rm -rf build haul libhaul.a libhaul.so*
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_BIN:%=%.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_BIN:%=%.d) \
+	$(FUZZ_BIN:%=%.d) $(API_BIN:%=%.d)

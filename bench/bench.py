@@ -6,11 +6,13 @@ pays for a disk), puts a link simulator between where a case says so, and
 compares the bytes afterwards: a run whose bytes differ or that fails is
 INVALID, never slow. Runs of different programs take turns, so that a change
 of the machine's load hits all of them; the table shows medians and spreads.
+Peers run with the settings that are best for them here.
 
   bench.py [--quick] [--only NAME[,NAME]] [--all] [--runs N] [--save]
 """
 
 import argparse
+import ctypes
 import glob
 import json
 import os
@@ -45,21 +47,42 @@ class Result:
         self.last = last or {}
 
 
-def measured(argv, env, cwd, timeout=3600, stdin=None):
+def children():
+    with open("/proc/self/task/%d/children" % os.getpid()) as f:
+        return set(map(int, f.read().split()))
+
+
+def become_subreaper():
+    """Orphans come to this process: lftp does not wait for its ssh."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def wait_and_count(pid, known):
+    """Exit status, CPU seconds and peak memory of a process and of what it
+    left behind. known: children that are none of it."""
+    # wait4() counts a process and the children that it waited for.
+    _, status, usage = os.wait4(pid, 0)
+    end = time.monotonic()
+    cpu, rss = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+    for orphan in children() - known:
+        _, _, usage = os.wait4(orphan, 0)
+        cpu += usage.ru_utime + usage.ru_stime
+    return os.waitstatus_to_exitcode(status), end, cpu, rss * 1024
+
+
+def measured(argv, env, cwd):
     """Runs to the end. CPU time is that of the program and its children."""
     with tempfile.TemporaryFile(dir=cwd) as out, \
             tempfile.TemporaryFile(dir=cwd) as err:
+        known = children()
         begin = time.monotonic()
         p = subprocess.Popen(argv, env=env, cwd=cwd, stdout=out, stderr=err,
-                             stdin=stdin or subprocess.DEVNULL)
+                             stdin=subprocess.DEVNULL)
         try:
-            # wait4() counts a process and the children it waited for.
-            _, status, usage = os.wait4(p.pid, 0)
-        except KeyboardInterrupt:
+            p.returncode, end, cpu, rss = wait_and_count(p.pid, known)
+        except BaseException:
             p.kill()
             raise
-        wall = time.monotonic() - begin
-        p.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         text = out.read().decode(errors="replace")
         if p.returncode != 0:
@@ -72,8 +95,7 @@ def measured(argv, env, cwd, timeout=3600, stdin=None):
         if line.startswith('{"event"'):
             last = json.loads(line)
             break
-    return Result(wall, usage.ru_utime + usage.ru_stime,
-                  usage.ru_maxrss * 1024, last)
+    return Result(end - begin, cpu, rss, last)
 
 
 def same_bytes(a, b):
@@ -149,7 +171,8 @@ class Rclone(Tool):
                 "--sftp-key-file", b.keys.identity,
                 "--sftp-known-hosts-file", b.known_hosts,
                 "--sftp-shell-type", "none", "--sftp-md5sum-command", "none",
-                "--sftp-sha1sum-command", "none", source, target]
+                "--sftp-sha1sum-command", "none", "--sftp-chunk-size",
+                "255k", source, target]
 
     def put(self, local, server, remote):
         return self.command(server, local, ":sftp:" + remote)
@@ -165,6 +188,7 @@ class Lftp(Tool):
         connect = "ssh -a -x -F none " + " ".join(self.bench.ssh_options())
         return [self.binary, "-c", "set sftp:connect-program '%s'; "
                 "set cmd:fail-exit yes; set net:max-retries 1; "
+                "set sftp:max-packets-in-flight 256; "
                 "open -u %s, sftp://127.0.0.1:%d; %s" % (
                     connect, servers.USER, server.port, line)]
 
@@ -257,9 +281,8 @@ class Bench:
             print("  left out: %s" % missing)
             return None
 
-    def run(self, argv, tool=None, timeout=3600):
-        return measured(argv, tool.env if tool else self.env, self.folder,
-                        timeout)
+    def run(self, argv, tool):
+        return measured(argv, tool.env, self.folder)
 
     def row(self, case, who, unit, values, invalid=0, note="", **more):
         """Values of the runs in unit, median first in mind."""
@@ -313,6 +336,13 @@ def transfer(bench, tool, way, server, source, size):
         shutil.rmtree(os.path.dirname(target))
 
 
+def check_carried(link, direction, least):
+    """A program that did not use the link was not measured on it."""
+    if link.stats()[direction] < least:
+        raise Invalid("the link carried %d bytes only" %
+                      link.stats()[direction])
+
+
 def paired(bench, case, tools, one):
     """Takes turns; one(tool) is a Result. Returns them by name."""
     results = {t.name: [] for t in tools}
@@ -336,7 +366,9 @@ def case_link(bench, rtt, size, peers):
         def one(tool):
             link = bench.link(rtt, LINK_RATE)
             try:
-                return transfer(bench, tool, way, link, source, size)
+                result = transfer(bench, tool, way, link, source, size)
+                check_carried(link, "up" if way == "put" else "down", size)
+                return result
             finally:
                 link.stop()
 
@@ -492,6 +524,10 @@ def case_memory(bench):
                 bench.row("memory", who, "MiB", [], 1, str(why))
 
 
+def acked(event):
+    return event.get("acked") or 0
+
+
 def run_until(bench, argv, enough):
     """SIGKILL once enough(event) holds. Returns that event."""
     p = subprocess.Popen(argv, env=bench.env, cwd=bench.folder,
@@ -528,11 +564,12 @@ def case_kill(bench):
         argv = haul.copy(source, link.url(target), state)
         try:
             run_until(bench, argv,
-                      lambda e: e.get("acked", 0) >= size * 0.9)
+                      lambda e: acked(e) >= size * 0.9)
             before = link.stats()["up"]
             bench.run(argv, haul)
-            sent.append((link.stats()["up"] - before) / MI)
             same_bytes(source, target)
+            check_carried(link, "up", size)
+            sent.append((link.stats()["up"] - before) / MI)
         except Invalid as why:
             invalid += 1
             print("  INVALID: %s" % why)
@@ -544,29 +581,21 @@ def case_kill(bench):
 
 def clone_chunks(state, size, share):
     """Makes the state of a transfer of zeros that was killed early look as
-    if it had been killed at this share: all its chunks have equal rows but
-    for their index. Returns the bytes that are done then."""
+    if it had been killed at this share: its chunks differ in their number
+    only. Returns the bytes that are done then. The tables are those of
+    docs/formats/state-store.md."""
     db = sqlite3.connect(state)
-    tables = [r[0] for r in db.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'table'")]
-    for table in tables:
-        columns = [r[1] for r in db.execute("PRAGMA table_info(%s)" % table)]
-        index = next((c for c in columns if c in ("chunk", "chunk_index",
-                                                  "idx", "index_")), None)
-        if index and "digest" in columns:
-            break
-    else:
-        raise Invalid("no table of chunks in the state store")
-    length = next(c for c in columns if c in ("len", "length"))
-    full = db.execute("SELECT max(%s) FROM %s" % (length, table)) \
-        .fetchone()[0]
-    others = [c for c in columns if c != index]
-    pattern = db.execute("SELECT %s FROM %s WHERE %s = ? LIMIT 1" % (
-        ",".join(others), table, length), (full,)).fetchone()
+    full = db.execute("SELECT chunk_size FROM objects").fetchone()[0]
     count = int(size * share) // full
-    db.executemany("INSERT OR IGNORE INTO %s (%s,%s) VALUES (%s)" % (
-        table, index, ",".join(others), ",".join("?" * len(columns))),
-        ((i, *pattern) for i in range(count)))
+    row = db.execute("SELECT transfer, object, batch, digest FROM chunks "
+                     "WHERE len = ? LIMIT 1", (full,)).fetchone()
+    if not row:
+        raise Invalid("no chunk was saved before the first run was killed")
+    db.executemany("INSERT OR IGNORE INTO chunks (transfer, object, batch, "
+                   "digest, len, chunk) VALUES (?, ?, ?, ?, ?, ?)",
+                   ((*row, full, i) for i in range(count)))
+    db.execute("UPDATE objects SET durable_batch = batch, acked = "
+               "(SELECT sum(len) FROM chunks)")
     db.commit()
     db.close()
     return count * full
@@ -587,17 +616,17 @@ def case_huge(bench):
     state = bench.fresh("state") + "/s.db"
     argv = haul.copy(source, bench.sshd.url(target), state)
     try:
-        run_until(bench, argv, lambda e: e.get("acked", 0) >= 256 * MI)
+        run_until(bench, argv, lambda e: acked(e) >= 256 * MI)
         done = clone_chunks(state, size, 0.9)
         part = glob.glob(folder + "/*") + glob.glob(folder + "/.[!.]*")
         os.truncate(part[0], done)
         begin = time.monotonic()
         event = run_until(bench, argv,
-                          lambda e: e.get("acked", 0) > done + MI)
+                          lambda e: acked(e) > done + MI)
         bench.row("resume400", "haul", "seconds",
                   [time.monotonic() - begin],
                   note="%d GiB, resumed from %d" % (
-                      size // GI, event.get("resumed_from", 0) // GI))
+                      size // GI, (event.get("resumed_from") or 0) // GI))
     except Invalid as why:
         bench.row("resume400", "haul", "seconds", [], 1, str(why))
     shutil.rmtree(folder)
@@ -666,6 +695,7 @@ def main():
         if name not in CASES:
             p.error("no case '%s': %s" % (name, ", ".join(CASES)))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    become_subreaper()
     info = machine()
     print("%s, %d cores, Linux %s, %s" % (
         info["processor"], info["cores"], info["kernel"], info["ssh"]))

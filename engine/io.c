@@ -9,7 +9,7 @@
 
 enum report { REPORT_ACKED, REPORT_LOST, REPORT_TOKEN };
 
-/* ---- Operations ------------------------------------------------------------ */
+/* ---- Operations ---------------------------------------------------------- */
 
 static void op_done(struct hl_task *task)
 {
@@ -30,7 +30,7 @@ void hl_op_finish(struct hl_loop *loop, struct hl_op *op, int rc)
     hl_loop_post(loop, &op->task);
 }
 
-/* ---- Reports --------------------------------------------------------------- */
+/* ---- Reports ------------------------------------------------------------- */
 
 static void report_free(struct hl_report *r)
 {
@@ -157,7 +157,7 @@ void hl_object_token(struct hl_object *obj, const char *token)
     report(obj, &r);
 }
 
-/* ---- Slots that may be missing --------------------------------------------- */
+/* ---- Slots that may be missing ------------------------------------------- */
 
 static void not_supported(struct hl_object *obj, struct hl_op *op,
                           const char *what)

@@ -18,7 +18,10 @@
  * back with rc 0 the driver later reports acked() or lost(), in ranges of any
  * size, and before it answers a sync, commit or abort that came after it. A
  * write that comes back with rc != 0 is not taken: none of its bytes is
- * reported as acked after that, and what was reported before stays true.
+ * reported as acked after that, and what was reported before stays true. When
+ * an ordered part breaks, the driver first reports lost what it took and does
+ * not have any more, then hands the part's writes back; the engine goes on at
+ * the first byte that is neither acknowledged nor taken.
  *
  * A driver never retries and never decides how often: it reports, the engine
  * submits again (retry.h). A driver reconnects when it gets an operation and
@@ -75,7 +78,7 @@ struct hl_op {
  * &op->error), otherwise the table's text is used. */
 void hl_op_finish(struct hl_loop *loop, struct hl_op *op, int rc);
 
-/* ---- Objects -------------------------------------------------------------- */
+/* ---- Objects ------------------------------------------------------------- */
 
 enum hl_role { HL_ROLE_SOURCE, HL_ROLE_TARGET };
 
@@ -193,7 +196,8 @@ struct hl_io {
     /* out, read: bytes got. Less than len only at the end of the source, or
      * when the driver could not get more at once (the engine asks for the
      * rest; ordered sources fill up unless they end). 0 with eof set: the
-     * end. */
+     * end; a read behind the end of an ordered source gives that too, since
+     * the engine asks ahead. */
     uint32_t done;
     bool eof;
 };
@@ -244,7 +248,7 @@ struct hl_flow {
     uint64_t cpu_ns;         /* … working */
 };
 
-/* ---- Drivers --------------------------------------------------------------- */
+/* ---- Drivers ------------------------------------------------------------- */
 
 /* A slot that is NULL gives HAUL_E_NOTSUP (hl_driver_* in io.c) unless its
  * comment says otherwise. */

@@ -28,7 +28,6 @@ struct piece {
     uint64_t not_before_ns;
     uint32_t filled;   /* bytes read so far */
     uint32_t resolved; /* bytes of the write reported acked or lost */
-    uint32_t lost;
     struct hl_error lost_error;
     bool in_lane;  /* this digest run feeds the whole digest too */
     bool digested; /* digest is of an earlier reading of the same bytes */
@@ -41,7 +40,7 @@ struct lane {
     struct hl_node node;
     uint64_t part;
     uint64_t next;        /* offset of the next write */
-    uint32_t outstanding; /* pieces written and not resolved */
+    uint32_t outstanding; /* writes at the driver */
     bool broken;          /* waits for outstanding to come home */
 };
 
@@ -71,6 +70,7 @@ struct hl_mover {
     struct hl_list buckets[BUCKETS];
     uint32_t pieces, digesting;
     uint64_t size;
+    uint64_t read_end; /* of the farthest byte read */
     struct hl_buf *spare;
     struct hl_pool_waiter waiter;
     bool waiting;
@@ -228,16 +228,23 @@ static void part_bounds(const struct hl_mover *m, uint64_t part,
         *end = *begin + part_size;
 }
 
-/* Where writing goes on: the first byte of the part that nobody confirmed. */
-static uint64_t lane_restart(const struct hl_mover *m, uint64_t part)
+/* Where writing goes on: the first byte of the part at or after from that is
+ * neither confirmed nor in the driver's hands. */
+static uint64_t lane_next(struct hl_mover *m, uint64_t part, uint64_t from)
 {
     struct hl_range hole;
     uint64_t begin, end;
 
     part_bounds(m, part, &begin, &end);
-    if (!hl_ranges_next_hole(&m->acked, begin, end, &hole))
-        return end;
-    return hole.begin;
+    begin = hl_max(begin, from);
+    while (hl_ranges_next_hole(&m->acked, begin, end, &hole)) {
+        struct piece *p = find_piece(m, hole.begin);
+
+        if (!p || (p->state != PIECE_TAKEN && p->state != PIECE_WRITING))
+            return hole.begin;
+        begin = p->io.offset + p->io.len;
+    }
+    return end;
 }
 
 static struct lane *get_lane(struct hl_mover *m, uint64_t offset)
@@ -253,29 +260,42 @@ static struct lane *get_lane(struct hl_mover *m, uint64_t offset)
         return NULL;
     }
     l->part = part;
-    l->next = lane_restart(m, part);
+    l->next = lane_next(m, part, 0);
     hl_list_append(&m->lanes, &l->node);
     return l;
 }
 
-static void lane_resolved(struct piece *p, bool good)
+/* Goes on after a break, once every write of the part is home. */
+static void mend_lane(struct hl_mover *m, struct lane *l)
 {
-    struct hl_mover *m = p->m;
-    struct lane *l;
-
-    if (!is_ordered(m))
+    if (!l->broken || l->outstanding)
         return;
-    l = find_lane(m, part_of(m, p->slice.offset));
+    l->broken = false;
+    l->next = lane_next(m, l->part, 0);
+}
+
+/* A write of the lane at offset came home. */
+static void lane_home(struct hl_mover *m, uint64_t offset, bool good)
+{
+    struct lane *l = is_ordered(m) ? find_lane(m, part_of(m, offset)) : NULL;
+
     if (!l)
         return;
     HL_ASSERT(l->outstanding > 0);
     l->outstanding--;
-    if (!good)
-        l->broken = true;
-    if (l->broken && l->outstanding == 0) {
-        l->broken = false;
-        l->next = lane_restart(m, l->part);
-    }
+    l->broken = l->broken || !good;
+    mend_lane(m, l);
+}
+
+/* Bytes that were taken at offset are lost. */
+static void lane_lost(struct hl_mover *m, uint64_t offset)
+{
+    struct lane *l = is_ordered(m) ? find_lane(m, part_of(m, offset)) : NULL;
+
+    if (!l)
+        return;
+    l->broken = true;
+    mend_lane(m, l);
 }
 
 /* ---- Done pieces ----------------------------------------------------------- */
@@ -290,7 +310,8 @@ static void check_part_done(struct hl_mover *m, uint64_t offset)
     part_bounds(m, part, &begin, &end);
     if (!hl_ranges_contains(&m->acked, begin, end))
         return;
-    hl_cursors_part_done(m->cursors, part);
+    if (can_seek(m))
+        hl_cursors_part_done(m->cursors, part);
     l = find_lane(m, part);
     if (l) {
         hl_list_remove(&l->node);
@@ -387,11 +408,11 @@ static void settle(struct piece *p)
 {
     struct hl_mover *m = p->m;
     struct hl_error err;
+    uint64_t offset = p->io.offset;
 
     if (p->state != PIECE_TAKEN || p->resolved < p->io.len)
         return;
-    lane_resolved(p, p->lost == 0);
-    if (p->lost == 0) {
+    if (hl_ranges_contains(&m->acked, offset, offset + p->io.len)) {
         hl_retry_progress(&m->target.retry);
         m->target.retry.answered = true;
         complete(p);
@@ -399,6 +420,7 @@ static void settle(struct piece *p)
     }
     err = p->lost_error;
     piece_failed(p, &m->target, err.code ? err.code : HAUL_E_RESET, &err);
+    lane_lost(m, offset);
 }
 
 /* Cuts a report at the pieces it touches. */
@@ -415,13 +437,15 @@ static void resolve(struct hl_mover *m, uint64_t offset, uint64_t len,
         stop = hl_min(stop, end);
         n = (uint32_t)(stop - offset);
         if (p && (p->state == PIECE_WRITING || p->state == PIECE_TAKEN)) {
-            p->resolved += n;
-            HL_ASSERT(p->resolved <= p->io.len);
             if (lost) {
-                p->lost += n;
+                p->resolved += n;
                 p->lost_error = *lost;
-            } else if (mark_acked(m, offset, stop)) {
-                return;
+            } else {
+                /* A second report of the same bytes counts for nothing. */
+                p->resolved +=
+                    n - (uint32_t)hl_ranges_overlap(&m->acked, offset, stop);
+                if (mark_acked(m, offset, stop))
+                    return;
             }
             settle(p);
         }
@@ -467,15 +491,17 @@ static void on_written(struct hl_op *op)
     m->target.out--;
     if (op->rc) {
         struct hl_error err = op->error;
+        uint64_t offset = p->io.offset;
 
-        lane_resolved(p, false);
         piece_failed(p, &m->target, op->rc, &err);
+        lane_home(m, offset, false);
         pump(m);
         return;
     }
     progressed(m);
     m->target.retry.answered = true;
     p->state = PIECE_TAKEN;
+    lane_home(m, p->io.offset, true);
     p->sent = true;
     m->stats.sent_bytes += p->io.len;
     if (can_seek(m) || m->stopping)
@@ -488,11 +514,15 @@ static void submit_write(struct piece *p, uint64_t from)
 {
     struct hl_mover *m = p->m;
     uint32_t skip = (uint32_t)(from - p->slice.offset);
+    uint64_t begin, end;
 
     hl_list_remove(&p->node);
     p->state = PIECE_WRITING;
-    p->resolved = p->lost = 0;
+    p->resolved = 0;
     p->lost_error.code = 0;
+    /* What an earlier try got through is written, and reported, again. */
+    if (hl_ranges_remove(&m->acked, from, p->slice.offset + p->slice.len))
+        fail(m, HAUL_E_NOMEM, NULL);
     memset(&p->io, 0, sizeof(p->io));
     p->io.op.done = on_written;
     p->io.op.user = p;
@@ -500,8 +530,13 @@ static void submit_write(struct piece *p, uint64_t from)
     p->io.len = p->slice.len - skip;
     p->io.data = p->buf->data + skip;
     p->io.buf = p->buf;
-    p->io.part = is_ordered(m) ? part_of(m, from) : p->slice.part;
+    p->io.part = p->slice.part;
     p->io.part_end = p->slice.part_end;
+    if (m->c.layout.part_size || is_ordered(m)) {
+        p->io.part = part_of(m, from);
+        part_bounds(m, p->io.part, &begin, &end);
+        p->io.part_end = from + p->io.len == end;
+    }
     if (p->sent)
         m->stats.resent_bytes += p->io.len;
     m->target.out++;
@@ -515,10 +550,18 @@ static bool write_turn(struct piece *p, uint64_t *from)
     struct lane *l;
 
     *from = p->slice.offset;
+    /* Whether it ends its part is only known when more has come, or the
+     * end. */
+    if (m->c.layout.part_size && m->size == HL_SIZE_UNKNOWN &&
+        p->slice.offset + p->slice.len >= m->read_end)
+        return false;
     if (!is_ordered(m))
         return true;
     l = get_lane(m, p->slice.offset);
-    if (!l || l->broken || l->next < p->slice.offset ||
+    if (!l || l->broken)
+        return false;
+    l->next = lane_next(m, l->part, l->next);
+    if (l->next < p->slice.offset ||
         l->next >= p->slice.offset + p->slice.len)
         return false;
     *from = l->next;
@@ -687,7 +730,9 @@ static void digest_piece(struct piece *p)
     insert_piece(&m->parked, p);
     m->parked_bytes += p->slice.len;
     next_in_lane(m);
-    if (m->parked_bytes > hl_pool_limit(m->c.pool) / 2)
+    /* While the lane is busy the rest waits its turn; when it is not, a piece
+     * is missing and the others must not hold all buffers for it. */
+    if (!m->lane_busy && m->parked_bytes > hl_pool_limit(m->c.pool) / 2)
         drop_whole(m);
 }
 
@@ -748,6 +793,7 @@ static void on_read(struct hl_op *op)
     m->source.retry.answered = true;
     hl_retry_progress(&m->source.retry);
     p->filled += p->io.done;
+    m->read_end = hl_max(m->read_end, p->slice.offset + p->filled);
     m->stats.read_bytes += p->io.done;
     if (p->filled < p->slice.len) {
         bool end = p->io.eof || p->io.done == 0;
@@ -1050,8 +1096,7 @@ static void on_stall_timer(struct hl_timer *timer)
     uint64_t now = now_ns(m);
 
     moved = wire_moved(&m->target) || moved;
-    if (moved || now < m->source.hold_ns || now < m->target.hold_ns ||
-        m->rate_since_ns)
+    if (moved || now < m->source.hold_ns || now < m->target.hold_ns)
         m->progress_ns = now;
     if ((m->source.out || m->target.out || has_taken(m)) &&
         now - m->progress_ns >= m->c.stall_ns) {
@@ -1074,6 +1119,7 @@ int hl_mover_new(const struct hl_mover_config *config, struct hl_mover **out,
     struct hl_mover *m = hl_malloc(sizeof(*m));
     struct hl_cursors_config cc = {config->size, config->chunk_size,
                                    config->layout.part_size, false};
+    bool seeks = config->source_caps & HL_CAP_SEEK;
     int rc;
 
     if (!m)
@@ -1091,6 +1137,9 @@ int hl_mover_new(const struct hl_mover_config *config, struct hl_mover **out,
     hl_list_init(&m->lanes);
     for (uint32_t i = 0; i < BUCKETS; i++)
         hl_list_init(&m->buckets[i]);
+    /* What cannot seek is read from begin to end, whatever the parts. */
+    if (!seeks)
+        cc.part_size = 0;
     rc = hl_cursors_new(&cc, config->done, &m->cursors);
     for (uint64_t at = 0; config->done && rc == 0;) {
         struct hl_range r;

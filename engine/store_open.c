@@ -264,7 +264,8 @@ static int query_int(struct hl_store *s, const char *sql, int *out,
     return rc;
 }
 
-/* Is it ours, and which version? 0: an empty database. */
+/* Is it ours, and which version? 0: an empty database. Runs in a transaction:
+ * the answers must be of one moment, others may just be making the tables. */
 static int identify(struct hl_store *s, int *version, struct hl_error *err)
 {
     int id, tables, rc;
@@ -351,7 +352,11 @@ static int open_database(struct hl_store *s, struct hl_error *err)
         if (!s->path)
             return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
     }
-    rc = identify(s, &version, err);
+    rc = hl_store_exec(s, "BEGIN", err);
+    if (!rc)
+        rc = identify(s, &version, err);
+    if (!rc)
+        rc = hl_store_exec(s, "COMMIT", err);
     if (rc)
         return rc;
     if (sqlite3_db_readonly(s->db, "main") == 1)

@@ -73,7 +73,7 @@ static int64_t checked(const struct callback_object *obj, int64_t n,
                   haul_err_text((int)n));
 }
 
-/* ---- Source ---------------------------------------------------------------- */
+/* ---- Source -------------------------------------------------------------- */
 
 static int64_t fill(struct callback_object *obj, struct hl_io *op)
 {
@@ -130,7 +130,7 @@ static void callback_read(struct hl_object *base, struct hl_io *op)
         finish((struct callback_object *)base, &op->op, HAUL_E_NOTSUP);
 }
 
-/* ---- Target ---------------------------------------------------------------- */
+/* ---- Target -------------------------------------------------------------- */
 
 static int drain(struct callback_object *obj, struct hl_io *op)
 {
@@ -200,7 +200,7 @@ static void callback_discard(struct hl_object *base, const char *token,
     finish((struct callback_object *)base, op, 0);
 }
 
-/* ---- Both ------------------------------------------------------------------ */
+/* ---- Both ---------------------------------------------------------------- */
 
 static void do_stat(struct hl_task *task)
 {

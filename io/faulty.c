@@ -30,25 +30,11 @@
 #include <string.h>
 
 #include "drivers.h"
+#include "faulty.h"
 #include "random.h"
 #include "ranges.h"
 
-#define RATE_ONE UINT64_C(1000000000000)
-
-enum kind {
-    KIND_STAT,
-    KIND_OPEN,
-    KIND_READ,
-    KIND_WRITE,
-    KIND_SYNC,
-    KIND_COMMIT,
-    KIND_SUSPEND,
-    KIND_DISCARD,
-    KIND_DIGEST,
-    KIND_COUNT
-};
-
-static const size_t kind_size[KIND_COUNT] = {
+static const size_t kind_size[FAULTY_COUNT] = {
     sizeof(struct hl_stat), sizeof(struct hl_open),
     sizeof(struct hl_io), sizeof(struct hl_io),
     sizeof(struct hl_op), sizeof(struct hl_commit),
@@ -65,13 +51,6 @@ struct inner_endpoint {
 struct faulty_endpoint {
     struct hl_endpoint base;
     struct hl_list inner;
-};
-
-/* Rates in parts of RATE_ONE. */
-struct faulty_options {
-    uint64_t seed, after, delay_us, once;
-    uint64_t error[KIND_COUNT];
-    uint64_t shorter, flip, lost, hang, reorder, dup;
 };
 
 struct faulty_object {
@@ -107,7 +86,7 @@ struct faulty_op {
     struct hl_timer timer;
     struct faulty_object *obj;
     struct hl_op *outer;
-    enum kind kind;
+    enum faulty_kind kind;
     struct plan plan;
     const char *token;
     union {
@@ -140,14 +119,14 @@ static struct hl_loop *loop_of(const struct faulty_object *obj)
     return obj->base.endpoint->env->loop;
 }
 
-/* ---- Decisions ------------------------------------------------------------- */
+/* ---- Decisions ----------------------------------------------------------- */
 
 /* Does a fault of this rate happen now? */
 static bool roll(struct faulty_object *obj, uint64_t rate)
 {
     if (!rate || obj->bytes < obj->opts.after ||
         (obj->opts.once && obj->spent) ||
-        hl_random_below(&obj->random, RATE_ONE) >= rate)
+        hl_random_below(&obj->random, FAULTY_RATE_ONE) >= rate)
         return false;
     obj->spent = true;
     return true;
@@ -161,28 +140,28 @@ static int pick_code(struct faulty_object *obj)
     return codes[hl_random_below(&obj->random, HL_LEN(codes))];
 }
 
-static bool may_hang(enum kind kind)
+static bool may_hang(enum faulty_kind kind)
 {
-    return kind == KIND_OPEN || kind == KIND_READ || kind == KIND_WRITE ||
-           kind == KIND_SYNC || kind == KIND_COMMIT;
+    return kind == FAULTY_OPEN || kind == FAULTY_READ || kind == FAULTY_WRITE ||
+           kind == FAULTY_SYNC || kind == FAULTY_COMMIT;
 }
 
 static void make_plan(struct faulty_object *obj, struct faulty_op *f)
 {
     struct plan *p = &f->plan;
 
-    if (f->kind == KIND_READ || f->kind == KIND_WRITE)
+    if (f->kind == FAULTY_READ || f->kind == FAULTY_WRITE)
         obj->bytes += f->in.io.len;
     if (roll(obj, obj->opts.error[f->kind])) {
         p->code = pick_code(obj);
         return;
     }
     /* An acknowledgement that hangs holds up what has to wait for it. */
-    if ((f->kind == KIND_SYNC || f->kind == KIND_COMMIT) && obj->held.count)
+    if ((f->kind == FAULTY_SYNC || f->kind == FAULTY_COMMIT) && obj->held.count)
         p->hang = true;
     else if (may_hang(f->kind))
         p->hang = roll(obj, obj->opts.hang);
-    if (p->hang || f->kind != KIND_READ)
+    if (p->hang || f->kind != FAULTY_READ)
         return;
     if (!(obj->caps & HL_CAP_ORDERED) && f->in.io.len > 1 &&
         roll(obj, obj->opts.shorter))
@@ -192,13 +171,13 @@ static void make_plan(struct faulty_object *obj, struct faulty_op *f)
         p->flip = hl_random_next(&obj->random) | 1;
 }
 
-/* ---- Broken parts of ordered objects --------------------------------------- */
+/* ---- Broken parts of ordered objects ------------------------------------- */
 
 static bool is_stream(const struct faulty_op *f)
 {
     return (f->obj->caps & HL_CAP_ORDERED) &&
-           f->kind == (f->obj->base.role == HL_ROLE_SOURCE ? KIND_READ
-                                                           : KIND_WRITE);
+           f->kind == (f->obj->base.role == HL_ROLE_SOURCE ? FAULTY_READ
+                                                           : FAULTY_WRITE);
 }
 
 static struct part_break *find_break(const struct faulty_op *f)
@@ -256,11 +235,11 @@ static void plan_stream(struct faulty_object *obj, struct faulty_op *f)
         note_break(f, f->plan);
 }
 
-/* ---- Operations ------------------------------------------------------------ */
+/* ---- Operations ---------------------------------------------------------- */
 
 static void fail(struct faulty_op *f, int code)
 {
-    static const char *const names[KIND_COUNT] = {
+    static const char *const names[FAULTY_COUNT] = {
         "stat", "open", "read", "write", "sync", "commit", "suspend",
         "discard", "digest"
     };
@@ -274,7 +253,7 @@ static void fail(struct faulty_op *f, int code)
 
 /* Copies everything but the base. */
 static void copy_op(struct hl_op *to, const struct hl_op *from,
-                    enum kind kind)
+                    enum faulty_kind kind)
 {
     memcpy((char *)to + sizeof(*to), (const char *)from + sizeof(*from),
            kind_size[kind] - sizeof(*to));
@@ -290,16 +269,16 @@ static void inner_done(struct hl_op *op)
     struct hl_io *io = &f->in.io;
     uint64_t bit;
 
-    if (f->kind == KIND_READ && f->plan.flip && !op->rc && io->done) {
+    if (f->kind == FAULTY_READ && f->plan.flip && !op->rc && io->done) {
         bit = (f->plan.flip >> 1) % (UINT64_C(8) * io->done);
         io->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
-    if (f->kind == KIND_READ)
+    if (f->kind == FAULTY_READ)
         io->len = HL_CONTAINER(outer, struct hl_io, op)->len;
-    if (f->kind == KIND_SYNC || f->kind == KIND_COMMIT ||
-        f->kind == KIND_SUSPEND)
+    if (f->kind == FAULTY_SYNC || f->kind == FAULTY_COMMIT ||
+        f->kind == FAULTY_SUSPEND)
         flush_acks(f->obj);
-    if (f->kind == KIND_OPEN && !op->rc) {
+    if (f->kind == FAULTY_OPEN && !op->rc) {
         f->obj->caps = f->in.open.layout.caps;
         f->obj->one_part = f->obj->base.role == HL_ROLE_SOURCE ||
                            !f->in.open.layout.part_size;
@@ -316,32 +295,32 @@ static void send_inner(struct faulty_op *f)
     struct hl_object *inner = f->obj->inner;
 
     switch (f->kind) {
-    case KIND_STAT:
+    case FAULTY_STAT:
         hl_driver_stat(inner, &f->in.stat);
         break;
-    case KIND_OPEN:
+    case FAULTY_OPEN:
         hl_driver_open(inner, &f->in.open);
         break;
-    case KIND_READ:
+    case FAULTY_READ:
         hl_driver_read(inner, &f->in.io);
         break;
-    case KIND_WRITE:
+    case FAULTY_WRITE:
         hl_driver_write(inner, &f->in.io);
         break;
-    case KIND_SYNC:
+    case FAULTY_SYNC:
         hl_driver_sync(inner, &f->in.op);
         break;
-    case KIND_COMMIT:
+    case FAULTY_COMMIT:
         hl_driver_commit(inner, &f->in.commit);
         break;
-    case KIND_SUSPEND:
+    case FAULTY_SUSPEND:
         hl_driver_suspend(inner, &f->in.suspend);
         break;
-    case KIND_DISCARD:
+    case FAULTY_DISCARD:
         hl_driver_discard(inner, f->token, &f->in.op);
         break;
-    case KIND_DIGEST:
-    case KIND_COUNT:
+    case FAULTY_DIGEST:
+    case FAULTY_COUNT:
         hl_driver_remote_digest(inner, &f->in.digest);
         break;
     }
@@ -372,8 +351,8 @@ static void launch_due(struct hl_timer *timer)
     launch(f);
 }
 
-static void submit(struct hl_object *base, enum kind kind, struct hl_op *op,
-                   const char *token)
+static void submit(struct hl_object *base, enum faulty_kind kind,
+                   struct hl_op *op, const char *token)
 {
     struct faulty_object *obj = (struct faulty_object *)base;
     struct faulty_op *f = hl_malloc(sizeof(*f));
@@ -407,47 +386,47 @@ static void submit(struct hl_object *base, enum kind kind, struct hl_op *op,
 
 static void faulty_stat(struct hl_object *base, struct hl_stat *op)
 {
-    submit(base, KIND_STAT, &op->op, NULL);
+    submit(base, FAULTY_STAT, &op->op, NULL);
 }
 
 static void faulty_read(struct hl_object *base, struct hl_io *op)
 {
-    submit(base, KIND_READ, &op->op, NULL);
+    submit(base, FAULTY_READ, &op->op, NULL);
 }
 
 static void faulty_write(struct hl_object *base, struct hl_io *op)
 {
-    submit(base, KIND_WRITE, &op->op, NULL);
+    submit(base, FAULTY_WRITE, &op->op, NULL);
 }
 
 static void faulty_sync(struct hl_object *base, struct hl_op *op)
 {
-    submit(base, KIND_SYNC, op, NULL);
+    submit(base, FAULTY_SYNC, op, NULL);
 }
 
 static void faulty_commit(struct hl_object *base, struct hl_commit *op)
 {
-    submit(base, KIND_COMMIT, &op->op, NULL);
+    submit(base, FAULTY_COMMIT, &op->op, NULL);
 }
 
 static void faulty_suspend(struct hl_object *base, struct hl_suspend *op)
 {
-    submit(base, KIND_SUSPEND, &op->op, NULL);
+    submit(base, FAULTY_SUSPEND, &op->op, NULL);
 }
 
 static void faulty_discard(struct hl_object *base, const char *token,
                            struct hl_op *op)
 {
-    submit(base, KIND_DISCARD, op, token);
+    submit(base, FAULTY_DISCARD, op, token);
 }
 
 static void faulty_remote_digest(struct hl_object *base,
                                  struct hl_remote_digest *op)
 {
-    submit(base, KIND_DIGEST, &op->op, NULL);
+    submit(base, FAULTY_DIGEST, &op->op, NULL);
 }
 
-/* ---- What the inner target reports ----------------------------------------- */
+/* ---- What the inner target reports --------------------------------------- */
 
 static void tell_acked(struct faulty_object *obj, uint64_t offset,
                        uint64_t len)
@@ -568,7 +547,7 @@ static void faulty_open(struct hl_object *base, struct hl_open *op)
 
     obj->inner->events = &faulty_events;
     obj->inner->events_user = obj;
-    submit(base, KIND_OPEN, &op->op, NULL);
+    submit(base, FAULTY_OPEN, &op->op, NULL);
 }
 
 static void faulty_token_saved(struct hl_object *base, int rc)
@@ -579,7 +558,7 @@ static void faulty_token_saved(struct hl_object *base, int rc)
         inner->driver->token_saved(inner, rc);
 }
 
-/* ---- Abort and unstall ------------------------------------------------------ */
+/* ---- Abort and unstall --------------------------------------------------- */
 
 /* Hands back everything that is held here. */
 static void drop_held(struct faulty_object *obj, int code)
@@ -668,99 +647,7 @@ static void faulty_flow(struct hl_endpoint *base, struct hl_flow *out)
         inner->driver->flow(inner, out);
 }
 
-/* ---- Names and options ------------------------------------------------------ */
-
-static int parse_rate(const char *value, uint64_t *out)
-{
-    char text[32];
-    uint64_t v;
-
-    snprintf(text, sizeof(text), "%st", value);
-    if (hl_parse_size(text, &v) || v > RATE_ONE)
-        return HAUL_E_INVAL;
-    *out = v;
-    return 0;
-}
-
-static int parse_option(struct faulty_options *o, const char *key,
-                        const char *value)
-{
-    const struct {
-        const char *key;
-        uint64_t *value;
-        bool rate;
-    } keys[] = {
-        { "seed", &o->seed, false },
-        { "after", &o->after, false },
-        { "delay_us", &o->delay_us, false },
-        { "once", &o->once, false },
-        { "read_error", &o->error[KIND_READ], true },
-        { "write_error", &o->error[KIND_WRITE], true },
-        { "open_error", &o->error[KIND_OPEN], true },
-        { "commit_error", &o->error[KIND_COMMIT], true },
-        { "sync_error", &o->error[KIND_SYNC], true },
-        { "short", &o->shorter, true },
-        { "flip", &o->flip, true },
-        { "lost", &o->lost, true },
-        { "hang", &o->hang, true },
-        { "reorder", &o->reorder, true },
-        { "dup", &o->dup, true },
-    };
-    size_t i;
-
-    for (i = 0; i < HL_LEN(keys); i++) {
-        if (strcmp(key, keys[i].key))
-            continue;
-        return keys[i].rate ? parse_rate(value, keys[i].value)
-                            : hl_parse_size(value, keys[i].value);
-    }
-    return HAUL_E_INVAL;
-}
-
-/* text is cut up. */
-static int parse_options(struct faulty_options *o, char *text,
-                         struct hl_error *err)
-{
-    char *item, *value;
-
-    while ((item = strsep(&text, ",")) != NULL) {
-        if (!*item)
-            continue;
-        value = strchr(item, '=');
-        if (value)
-            *value++ = '\0';
-        if (!value || parse_option(o, item, value))
-            return hl_err(err, HAUL_E_INVAL, 0,
-                          "'faulty:': cannot understand '%s'", item);
-    }
-    if (o->delay_us > UINT64_C(3600000000))
-        return hl_err(err, HAUL_E_INVAL, 0, "'faulty:': 'delay_us' is long");
-    return 0;
-}
-
-/* Takes "OPTIONS:INNER" apart; on success the caller finishes inner. */
-static int parse_url(const struct hl_url *url, struct faulty_options *o,
-                     struct hl_url *inner, struct hl_error *err)
-{
-    char *text = hl_asprintf("%s%s%s", url->path, url->query ? "?" : "",
-                             url->query ? url->query : "");
-    char *colon = text ? strchr(text, ':') : NULL;
-    int rc;
-
-    memset(o, 0, sizeof(*o));
-    if (!text) {
-        rc = hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
-    } else if (!colon) {
-        rc = hl_err(err, HAUL_E_INVAL, 0, "'faulty:' wraps nothing");
-    } else {
-        *colon = '\0';
-        rc = parse_options(o, text, err);
-        if (!rc)
-            rc = hl_url_parse(colon + 1, inner, err);
-    }
-    hl_free(text);
-    return rc;
-}
+/* ---- Endpoints and objects ----------------------------------------------- */
 
 static int inner_endpoint(struct faulty_endpoint *ep, struct hl_url *url,
                           struct hl_endpoint **out, struct hl_error *err)
@@ -805,7 +692,7 @@ static int faulty_endpoint_new(const struct hl_env *env,
     struct faulty_endpoint *ep;
     struct faulty_options opts;
     struct hl_url inner;
-    int rc = parse_url(url, &opts, &inner, err);
+    int rc = hl_faulty_url_parse(url, &opts, &inner, err);
 
     if (rc)
         return rc;
@@ -846,7 +733,7 @@ static int faulty_object_new(struct hl_endpoint *base,
 
     if (!obj)
         return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
-    rc = parse_url(url, &obj->opts, &inner, err);
+    rc = hl_faulty_url_parse(url, &obj->opts, &inner, err);
     if (!rc) {
         rc = inner_endpoint((struct faulty_endpoint *)base, &inner, &ep, err);
         if (!rc)

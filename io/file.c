@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/sysmacros.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "drivers.h"
@@ -40,7 +40,7 @@ int hl_file_write_error(struct hl_error *err, int sys_errno, const char *what,
     return code;
 }
 
-/* ---- Requests -------------------------------------------------------------- */
+/* ---- Requests ----------------------------------------------------------- */
 
 static struct hl_file_req *get_spare_locked(struct hl_file_ep *ep)
 {
@@ -143,7 +143,7 @@ void hl_file_end(struct hl_file_req *r, int rc)
     pthread_mutex_unlock(&ep->lock);
 }
 
-/* ---- Sources --------------------------------------------------------------- */
+/* ---- Sources ------------------------------------------------------------ */
 
 static int open_error(const struct hl_file_obj *obj, struct hl_error *err,
                       int sys_errno)
@@ -249,7 +249,7 @@ static int open_source(struct hl_file_obj *obj, struct hl_open *o)
     return open_seekable(obj, &st, o);
 }
 
-/* ---- What the threads do --------------------------------------------------- */
+/* ---- What the threads do ------------------------------------------------ */
 
 static int do_open(struct hl_file_req *r)
 {
@@ -353,7 +353,7 @@ void hl_file_run(struct hl_file_req *r)
         hl_file_end(r, rc);
 }
 
-/* ---- Slots ----------------------------------------------------------------- */
+/* ---- Slots -------------------------------------------------------------- */
 
 static int endpoint_new(const struct hl_env *env, const struct hl_url *url,
                         struct hl_endpoint **out, struct hl_error *err)
@@ -420,6 +420,9 @@ static void file_close(struct hl_object *base)
     struct hl_file_ep *ep = hl_file_ep(obj);
     bool here;
 
+    /* At once: the next object may want to go on with the same file. */
+    if (base->role == HL_ROLE_TARGET && obj->fd >= 0)
+        flock(obj->fd, LOCK_UN);
     pthread_mutex_lock(&ep->lock);
     /* Nobody may run the loop again. */
     here = ep->on_loop && obj->refs == 0;

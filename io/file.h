@@ -124,7 +124,7 @@ static inline struct hl_io *hl_file_io(const struct hl_file_req *r)
     return HL_CONTAINER(r->op, struct hl_io, op);
 }
 
-/* ---- file.c ---------------------------------------------------------------- */
+/* ---- file.c ------------------------------------------------------------- */
 
 /* Does what r wants; a thread of the pool. */
 void hl_file_run(struct hl_file_req *r);
@@ -134,7 +134,7 @@ void hl_file_end(struct hl_file_req *r, int rc);
 int hl_file_write_error(struct hl_error *err, int sys_errno, const char *what,
                         const char *path);
 
-/* ---- file_io.c ------------------------------------------------------------- */
+/* ---- file_io.c ---------------------------------------------------------- */
 
 /* How residency of fd can be asked; sets obj->probe. */
 void hl_file_probe_init(struct hl_file_obj *obj, uint64_t size);
@@ -147,7 +147,7 @@ bool hl_file_step(struct hl_file_req *r, int64_t res, int *rc);
 /* A whole read or write with pread and pwrite. */
 int hl_file_transfer(struct hl_file_req *r);
 
-/* ---- file_thread.c --------------------------------------------------------- */
+/* ---- file_thread.c ------------------------------------------------------ */
 
 /* Lock held. Hands r to a thread; cannot fail. */
 void hl_file_job_locked(struct hl_file_ep *ep, struct hl_file_req *r);
@@ -156,7 +156,7 @@ void hl_file_threads_stop(struct hl_file_ep *ep);
 /* All signals blocked. 0 or an errno. */
 int hl_file_thread_start(pthread_t *thread, void *(*main)(void *), void *arg);
 
-/* ---- file_ring.c ----------------------------------------------------------- */
+/* ---- file_ring.c -------------------------------------------------------- */
 
 /* Starts the ring thread at the first call; ep->ring stays NULL when io_uring
  * is refused. A thread of the pool. */
@@ -173,7 +173,7 @@ void hl_file_ring_free(struct hl_file_ring *ring);
 void hl_file_take(struct hl_list *list, const struct hl_file_obj *obj,
                   struct hl_list *out);
 
-/* ---- file_stream.c --------------------------------------------------------- */
+/* ---- file_stream.c ------------------------------------------------------ */
 
 /* Takes fd over (-1: a FIFO at path that is opened for writing with the first
  * write). Starts the thread. */
@@ -193,7 +193,7 @@ void hl_file_stream_free(struct hl_file_stream *s);
 /* The descriptor behind "-" as one of our own, without touching its flags. */
 int hl_file_dash(enum hl_role role, struct hl_error *err);
 
-/* ---- file_target.c --------------------------------------------------------- */
+/* ---- file_target.c ------------------------------------------------------ */
 
 /* 0, an error, or HL_FILE_WAITS for the token. */
 int hl_file_target_open(struct hl_file_req *r);

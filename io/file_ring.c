@@ -82,7 +82,7 @@ void hl_file_ring_add_locked(struct hl_file_ring *ring, struct hl_file_req *r)
     wake_locked(ring);
 }
 
-/* ---- The thread ------------------------------------------------------------ */
+/* ---- The thread --------------------------------------------------------- */
 
 static int setup(struct hl_file_ring *ring)
 {
@@ -234,7 +234,7 @@ static void *ring_main(void *arg)
     return NULL;
 }
 
-/* ---- Start and end --------------------------------------------------------- */
+/* ---- Start and end ------------------------------------------------------ */
 
 static const char *why_refused(int sys_errno)
 {

@@ -94,7 +94,7 @@ static void look_at_fd(struct hl_file_stream *s)
     }
 }
 
-/* ---- The thread ------------------------------------------------------------ */
+/* ---- The thread --------------------------------------------------------- */
 
 static bool interrupted(struct hl_file_stream *s)
 {
@@ -269,7 +269,7 @@ static void *stream_main(void *arg)
     return NULL;
 }
 
-/* ---- From other threads ---------------------------------------------------- */
+/* ---- From other threads ------------------------------------------------- */
 
 static void wake(struct hl_file_stream *s)
 {

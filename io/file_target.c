@@ -35,7 +35,7 @@
 
 static const char no_memory[] = "out of memory";
 
-/* ---- Names ----------------------------------------------------------------- */
+/* ---- Names -------------------------------------------------------------- */
 
 static const char *last_component(const char *path)
 {
@@ -124,7 +124,7 @@ static int check_token(const struct hl_file_obj *obj, const char *token,
     return 0;
 }
 
-/* ---- Before anything is touched -------------------------------------------- */
+/* ---- Before anything is touched ----------------------------------------- */
 
 static int refuse_final(const struct hl_file_obj *obj, const struct stat *st,
                         struct hl_error *err)
@@ -244,7 +244,7 @@ static int prepare(struct hl_file_req *r)
     struct hl_open *o = HL_CONTAINER(r->op, struct hl_open, op);
     struct hl_file_obj *obj = r->obj;
     struct hl_error *err = &o->op.error;
-    bool exists;
+    bool exists, ours;
     struct stat st;
     int rc;
 
@@ -257,7 +257,10 @@ static int prepare(struct hl_file_req *r)
         return refuse_final(obj, &st, err);
     if (exists && !S_ISREG(st.st_mode))
         return open_stream(obj, &st, o);
-    if (exists && o->no_clobber && !o->append) {
+    /* Begun in place by an earlier run. */
+    ours = o->append ||
+           (o->resume && o->token && strcmp(o->token, IN_PLACE_TOKEN) == 0);
+    if (exists && o->no_clobber && !ours) {
         hl_err(err, HAUL_E_EXISTS, 0, "'%s' exists", obj->path);
         return hl_err_hint(err, "Name another target, or leave --no-clobber "
                                 "out to replace it.");
@@ -268,7 +271,7 @@ static int prepare(struct hl_file_req *r)
     return rc ? rc : ask_for_token(r);
 }
 
-/* ---- Opening --------------------------------------------------------------- */
+/* ---- Opening ------------------------------------------------------------ */
 
 /* Somebody else writes it, or has (flock may be missing: NFS). */
 static int lock_file(struct hl_file_obj *obj, const char *path,
@@ -459,7 +462,7 @@ int hl_file_target_open(struct hl_file_req *r)
     return open_saved(r);
 }
 
-/* ---- Early writeback ------------------------------------------------------- */
+/* ---- Early writeback ---------------------------------------------------- */
 
 /*
  * sync_file_range(2): without it gigabytes of dirty pages wait for the fsync
@@ -513,7 +516,7 @@ void hl_file_written_locked(struct hl_file_obj *obj, uint64_t offset,
     hl_file_job_locked(hl_file_ep(obj), &obj->writeback_req);
 }
 
-/* ---- Sync, commit, leaving ------------------------------------------------- */
+/* ---- Sync, commit, leaving ---------------------------------------------- */
 
 static int flush_file(struct hl_file_obj *obj, bool with_times,
                       struct hl_error *err)

@@ -26,15 +26,13 @@
 
 #include "drivers.h"
 #include "gen.h"
+#include "mem.h"
 #include "membuf.h"
 #include "ranges.h"
 #include "worker.h"
 
-#define PART_MAX (UINT64_C(1) << 60)
 #define TOKEN_TEMPORARY "tmp:"
 #define TOKEN_IN_PLACE "place:"
-
-enum mem_kind { MEM_GEN, MEM_BUF, MEM_NULL };
 
 struct mem_endpoint {
     struct hl_endpoint base;
@@ -61,10 +59,8 @@ struct mem_delay {
 struct mem_object {
     struct hl_object base;
     /* Written before the first operation, read by anyone. */
-    enum mem_kind kind;
+    struct mem_knobs knobs;
     char *name;
-    uint64_t size, seed, part, streams, rtt_ns;
-    uint64_t text, seek, unknown, ordered, late, durable, digest;
     /* Engine thread. */
     struct hl_list delays;
     struct hl_open *waiting; /* for token_saved() */
@@ -76,6 +72,7 @@ struct mem_object {
     uint64_t part_size;
     struct hl_list parts;
     struct hl_ranges taken;  /* late: not acknowledged yet */
+    struct hl_ranges whole;  /* late: parts that were acknowledged */
     uint64_t next;           /* seek=0, digest=1: where we are */
     XXH3_state_t *xxh;
 };
@@ -90,13 +87,13 @@ static void finish(struct mem_object *obj, struct hl_op *op, int rc)
     hl_op_finish(loop_of(obj), op, rc);
 }
 
-/* ---- Handing over ---------------------------------------------------------- */
+/* ---- Handing over -------------------------------------------------------- */
 
 static void run_op(struct mem_object *obj, struct hl_op *op)
 {
     struct mem_endpoint *ep = (struct mem_endpoint *)obj->base.endpoint;
 
-    if (obj->kind == MEM_NULL && !obj->digest)
+    if (obj->knobs.kind == MEM_NULL && !obj->knobs.digest)
         op->task.fn(&op->task);
     else
         hl_worker_post(ep->worker, &op->task);
@@ -126,7 +123,7 @@ static void submit(struct hl_object *base, struct hl_op *op,
 
     op->driver_data = obj;
     op->task.fn = fn;
-    if (obj->rtt_ns)
+    if (obj->knobs.rtt_ns)
         d = hl_malloc(sizeof(*d));
     if (!d) {
         run_op(obj, op);
@@ -137,7 +134,7 @@ static void submit(struct hl_object *base, struct hl_op *op,
     d->timer.fn = delay_due;
     hl_list_append(&obj->delays, &d->node);
     hl_timer_set(loop_of(obj), &d->timer,
-                 hl_loop_now(loop_of(obj)) + obj->rtt_ns);
+                 hl_loop_now(loop_of(obj)) + obj->knobs.rtt_ns);
 }
 
 /* In the functions that run there: which object, and is it worth it? */
@@ -150,7 +147,7 @@ static bool begin(struct hl_op *op, struct mem_object **obj)
     return false;
 }
 
-/* ---- Parts and acknowledgements -------------------------------------------- */
+/* ---- Parts and acknowledgements ------------------------------------------ */
 
 static struct mem_part *part_get(struct mem_object *obj, uint64_t index)
 {
@@ -181,18 +178,18 @@ static int part_enter(struct mem_object *obj, struct hl_io *op)
 {
     struct mem_part *p;
 
-    if (!obj->ordered && !(obj->late && obj->part_size))
+    if (!obj->knobs.ordered && !(obj->knobs.late && obj->part_size))
         return 0;
     p = part_get(obj, obj->part_size ? op->part : 0);
     if (!p)
         return hl_err(&op->op.error, HAUL_E_NOMEM, 0, "out of memory");
-    if (obj->ordered && p->next && op->offset > p->next)
+    if (obj->knobs.ordered && p->next && op->offset > p->next)
         return hl_err(&op->op.error, HAUL_E_INVAL, 0,
                       "write at %" PRIu64 " of '%s' leaves a gap",
                       op->offset, obj->name);
-    p->next = op->offset + op->len;
+    p->next = hl_max(p->next, op->offset + op->len);
     if (op->part_end)
-        p->end = p->next;
+        p->end = op->offset + op->len;
     return 0;
 }
 
@@ -203,13 +200,13 @@ static void acknowledge(struct mem_object *obj, const struct hl_io *io)
     struct hl_error error = { 0 };
     struct mem_part *p;
 
-    if (!obj->ordered && !(obj->late && obj->part_size)) {
+    if (!obj->knobs.ordered && !(obj->knobs.late && obj->part_size)) {
         hl_object_acked(&obj->base, io->offset, io->len);
         return;
     }
     p = part_get(obj, obj->part_size ? io->part : 0);
     HL_ASSERT(p); /* part_enter() made it */
-    if (!obj->late || !obj->part_size || p->flushed) {
+    if (!obj->knobs.late || !obj->part_size || p->flushed) {
         hl_object_acked(&obj->base, io->offset, io->len);
         if (io->part_end)
             part_free(p);
@@ -224,6 +221,7 @@ static void acknowledge(struct mem_object *obj, const struct hl_io *io)
         return;
     hl_object_acked(&obj->base, first, p->end - first);
     hl_ranges_remove(&obj->taken, first, p->end);
+    hl_ranges_add(&obj->whole, first, p->end);
     part_free(p);
 }
 
@@ -256,7 +254,7 @@ static void settle(struct mem_object *obj, int code)
         HL_CONTAINER(n, struct mem_part, node)->flushed = true;
 }
 
-/* ---- Stat and open --------------------------------------------------------- */
+/* ---- Stat and open ------------------------------------------------------- */
 
 static void do_stat(struct hl_task *task)
 {
@@ -266,11 +264,11 @@ static void do_stat(struct hl_task *task)
 
     if (!begin(&op->op, &obj))
         return;
-    op->exists = obj->kind == MEM_GEN;
-    if (obj->kind == MEM_BUF)
+    op->exists = obj->knobs.kind == MEM_GEN;
+    if (obj->knobs.kind == MEM_BUF)
         op->exists = hl_membuf_stat(obj->name, &st);
     op->is_folder = false;
-    op->size = obj->kind == MEM_GEN ? obj->size : st.size;
+    op->size = obj->knobs.kind == MEM_GEN ? obj->knobs.size : st.size;
     op->mtime_ns = st.mtime_ns;
     op->mode = st.mode;
     finish(obj, &op->op, 0);
@@ -287,18 +285,19 @@ static int open_source(struct mem_object *obj, struct hl_open *op)
     struct hl_membuf_stat st = { 0 };
 
     memset(id, 0, sizeof(*id));
-    if (obj->kind == MEM_GEN) {
-        st.size = obj->size;
+    if (obj->knobs.kind == MEM_GEN) {
+        st.size = obj->knobs.size;
         snprintf(id->validator, sizeof(id->validator),
-                 "seed=%" PRIu64 "%s", obj->seed, obj->text ? "t" : "");
+                 "seed=%" PRIu64 "%s", obj->knobs.seed,
+                 obj->knobs.text ? "t" : "");
     } else if (!hl_membuf_stat(obj->name, &st)) {
         return hl_err(&op->op.error, HAUL_E_READ, 0,
                       "buffer '%s' does not exist", obj->name);
     }
-    id->size = obj->unknown ? HL_SIZE_UNKNOWN : st.size;
+    id->size = obj->knobs.unknown ? HL_SIZE_UNKNOWN : st.size;
     id->mtime_ns = st.mtime_ns;
     id->mode = st.mode;
-    op->layout.caps = obj->seek ? HL_CAP_SEEK : HL_CAP_ORDERED;
+    op->layout.caps = obj->knobs.seek ? HL_CAP_SEEK : HL_CAP_ORDERED;
     return 0;
 }
 
@@ -308,9 +307,9 @@ static int open_target(struct mem_object *obj, struct hl_open *op)
     struct hl_membuf_stat st = { 0 };
     int rc;
 
-    layout->caps = HL_CAP_SEEK | (obj->ordered ? HL_CAP_ORDERED : 0) |
-                   (obj->durable ? HL_CAP_DURABLE : 0);
-    if (obj->kind == MEM_NULL) {
+    layout->caps = HL_CAP_SEEK | (obj->knobs.ordered ? HL_CAP_ORDERED : 0) |
+                   (obj->knobs.durable ? HL_CAP_DURABLE : 0);
+    if (obj->knobs.kind == MEM_NULL) {
         layout->caps |= HL_CAP_NULL;
         return 0;
     }
@@ -341,14 +340,14 @@ static void do_open(struct hl_task *task)
     if (!begin(&op->op, &obj))
         return;
     memset(&op->layout, 0, sizeof(op->layout));
-    obj->part_size = (obj->part + chunk - 1) / chunk * chunk;
+    obj->part_size = (obj->knobs.part + chunk - 1) / chunk * chunk;
     op->layout.part_size = obj->part_size;
-    op->layout.streams_max = (uint32_t)obj->streams;
+    op->layout.streams_max = (uint32_t)obj->knobs.streams;
     if (obj->base.role == HL_ROLE_SOURCE)
         rc = open_source(obj, op);
     else
         rc = open_target(obj, op);
-    if (!rc && obj->digest)
+    if (!rc && obj->knobs.digest)
         XXH3_128bits_reset(obj->xxh);
     finish(obj, &op->op, rc);
 }
@@ -397,7 +396,7 @@ static int choose_work(struct mem_object *obj, struct hl_open *op,
                                 op->id ? op->id : "0");
         *token = hl_asprintf(TOKEN_TEMPORARY "%s", obj->work);
     }
-    obj->ordered |= op->in_order;
+    obj->knobs.ordered |= op->in_order;
     obj->fresh = op->resume && obj->create;
     if (!obj->work || (obj->create && !*token))
         return hl_err(&op->op.error, HAUL_E_NOMEM, 0, "out of memory");
@@ -410,7 +409,7 @@ static void mem_open(struct hl_object *base, struct hl_open *op)
     char *token = NULL;
     int rc = 0;
 
-    if (obj->kind == MEM_BUF && base->role == HL_ROLE_TARGET)
+    if (obj->knobs.kind == MEM_BUF && base->role == HL_ROLE_TARGET)
         rc = choose_work(obj, op, &token);
     if (rc) {
         finish(obj, &op->op, rc);
@@ -435,21 +434,21 @@ static void mem_token_saved(struct hl_object *base, int rc)
         submit(base, &op->op, do_open);
 }
 
-/* ---- Bytes ----------------------------------------------------------------- */
+/* ---- Bytes --------------------------------------------------------------- */
 
 static int64_t read_bytes(struct mem_object *obj, struct hl_io *op)
 {
     const char *name = obj->work ? obj->work : obj->name;
-    uint64_t n;
+    uint64_t size = obj->knobs.size, n;
 
-    if (obj->kind == MEM_BUF)
+    if (obj->knobs.kind == MEM_BUF)
         return hl_membuf_read(name, op->offset, op->data, op->len,
                               &op->op.error);
-    if (obj->kind == MEM_NULL)
+    if (obj->knobs.kind == MEM_NULL)
         return hl_err(&op->op.error, HAUL_E_NOTSUP, 0,
                       "'mem:null' cannot be read");
-    n = op->offset < obj->size ? hl_min(op->len, obj->size - op->offset) : 0;
-    hl_gen_fill(obj->seed, obj->text, op->offset, op->data, n);
+    n = op->offset < size ? hl_min(op->len, size - op->offset) : 0;
+    hl_gen_fill(obj->knobs.seed, obj->knobs.text, op->offset, op->data, n);
     return (int64_t)n;
 }
 
@@ -463,8 +462,8 @@ static void do_read(struct hl_task *task)
         return;
     op->done = 0;
     op->eof = false;
-    if (!obj->seek && obj->base.role == HL_ROLE_SOURCE &&
-        op->offset != obj->next) {
+    if (!obj->knobs.seek && obj->base.role == HL_ROLE_SOURCE &&
+        op->offset != obj->next && obj->next < obj->knobs.size) {
         finish(obj, &op->op,
                hl_err(&op->op.error, HAUL_E_NOTSUP, 0,
                       "'%s' cannot be read at %" PRIu64, obj->name,
@@ -494,10 +493,10 @@ static void do_write(struct hl_task *task)
     if (!begin(&op->op, &obj))
         return;
     rc = part_enter(obj, op);
-    if (!rc && obj->kind == MEM_BUF)
+    if (!rc && obj->knobs.kind == MEM_BUF)
         rc = hl_membuf_write(obj->work, op->offset, op->data, op->len,
-                             obj->size, &op->op.error);
-    if (!rc && obj->digest && op->offset == obj->next)
+                             obj->knobs.size, &op->op.error);
+    if (!rc && obj->knobs.digest && op->offset == obj->next)
         XXH3_128bits_update(obj->xxh, op->data, op->len);
     obj->next = op->offset == obj->next ? op->offset + op->len : UINT64_MAX;
     copy = *op;
@@ -511,7 +510,7 @@ static void mem_write(struct hl_object *base, struct hl_io *op)
     submit(base, &op->op, do_write);
 }
 
-/* ---- The end --------------------------------------------------------------- */
+/* ---- The end ------------------------------------------------------------- */
 
 static void do_sync(struct hl_task *task)
 {
@@ -561,9 +560,9 @@ static void do_commit(struct hl_task *task)
         return;
     settle(obj, 0);
     op->size_checked = false;
-    if (obj->kind == MEM_BUF)
+    if (obj->knobs.kind == MEM_BUF)
         rc = commit_buf(obj, op);
-    op->durable = !rc && obj->durable;
+    op->durable = !rc && obj->knobs.durable;
     finish(obj, &op->op, rc);
 }
 
@@ -648,13 +647,13 @@ static void do_remote_digest(struct hl_task *task)
 
     if (!begin(&op->op, &obj))
         return;
-    if (strcmp(op->algorithm, "xxh128") || obj->kind == MEM_GEN ||
-        (obj->kind == MEM_NULL &&
-         (!obj->digest || obj->next == UINT64_MAX))) {
+    if (strcmp(op->algorithm, "xxh128") || obj->knobs.kind == MEM_GEN ||
+        (obj->knobs.kind == MEM_NULL &&
+         (!obj->knobs.digest || obj->next == UINT64_MAX))) {
         finish(obj, &op->op, HAUL_E_NOTSUP);
         return;
     }
-    rc = obj->kind == MEM_BUF ? digest_buf(obj, &op->op.error) : 0;
+    rc = obj->knobs.kind == MEM_BUF ? digest_buf(obj, &op->op.error) : 0;
     XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(obj->xxh));
     for (i = 0; i < sizeof(bytes.digest); i++)
         snprintf(op->hex + 2 * i, 3, "%02x", bytes.digest[i]);
@@ -698,7 +697,7 @@ static void mem_abort(struct hl_object *base, struct hl_op *op)
     run_op(obj, op);
 }
 
-/* ---- Endpoints and objects ------------------------------------------------- */
+/* ---- Endpoints and objects ----------------------------------------------- */
 
 static int mem_endpoint_new(const struct hl_env *env, const struct hl_url *url,
                             struct hl_endpoint **out, struct hl_error *err)
@@ -727,78 +726,6 @@ static void mem_endpoint_free(struct hl_endpoint *base)
     hl_free(ep);
 }
 
-/* Value of a number or size in the query; absent: *out stays. */
-static int query_number(const struct hl_url *url, const char *key,
-                        uint64_t max, uint64_t *out, struct hl_error *err)
-{
-    char *text = hl_url_query(url, key);
-    uint64_t v = 0;
-    int rc = 0;
-
-    if (!text)
-        return 0;
-    if (hl_parse_size(text, &v) || v > max)
-        rc = hl_err(err, HAUL_E_INVAL, 0, "'mem:%s': bad value of '%s'",
-                    url->path, key);
-    else
-        *out = v;
-    hl_free(text);
-    return rc;
-}
-
-static int parse_query(struct mem_object *obj, const struct hl_url *url,
-                       struct hl_error *err)
-{
-    const struct {
-        const char *key;
-        uint64_t *value, max;
-    } keys[] = {
-        { "size", &obj->size, INT64_MAX },
-        { "seed", &obj->seed, UINT64_MAX },
-        { "part", &obj->part, PART_MAX },
-        { "streams", &obj->streams, 1024 },
-        { "rtt_us", &obj->rtt_ns, 3600 * UINT64_C(1000000) },
-        { "text", &obj->text, 1 },
-        { "seek", &obj->seek, 1 },
-        { "unknown", &obj->unknown, 1 },
-        { "ordered", &obj->ordered, 1 },
-        { "late", &obj->late, 1 },
-        { "durable", &obj->durable, 1 },
-        { "digest", &obj->digest, 1 },
-    };
-    size_t i;
-    int rc = 0;
-
-    obj->seek = 1;
-    obj->size = UINT64_MAX;
-    for (i = 0; !rc && i < HL_LEN(keys); i++)
-        rc = query_number(url, keys[i].key, keys[i].max, keys[i].value, err);
-    obj->rtt_ns *= 1000;
-    return rc;
-}
-
-static int check_kind(struct mem_object *obj, const struct hl_url *url,
-                      struct hl_error *err)
-{
-    bool source = obj->base.role == HL_ROLE_SOURCE;
-
-    if (!strcmp(url->path, "gen") && source) {
-        obj->kind = MEM_GEN;
-        if (obj->size == UINT64_MAX)
-            return hl_err(err, HAUL_E_INVAL, 0, "'mem:gen' needs 'size='");
-    } else if (!strcmp(url->path, "null") && !source) {
-        obj->kind = MEM_NULL;
-    } else if (!strcmp(url->path, "buf")) {
-        obj->kind = MEM_BUF;
-        if (!obj->name)
-            return hl_err(err, HAUL_E_INVAL, 0, "'mem:buf' needs 'id='");
-    } else {
-        return hl_err(err, HAUL_E_INVAL, 0, "'mem:%s' is no %s", url->path,
-                      source ? "source" : "target");
-    }
-    return 0;
-}
-
 static void mem_close(struct hl_object *base)
 {
     struct mem_object *obj = (struct mem_object *)base;
@@ -807,6 +734,7 @@ static void mem_close(struct hl_object *base)
     HL_ASSERT(obj->taken.count == 0);
     parts_free(obj);
     hl_ranges_fini(&obj->taken);
+    hl_ranges_fini(&obj->whole);
     XXH3_freeState(obj->xxh);
     hl_free(obj->name);
     hl_free(obj->work);
@@ -829,11 +757,10 @@ static int mem_object_new(struct hl_endpoint *ep, const struct hl_url *url,
     hl_list_init(&obj->delays);
     hl_list_init(&obj->parts);
     hl_ranges_init(&obj->taken);
+    hl_ranges_init(&obj->whole);
     obj->name = hl_url_query(url, "id");
     obj->xxh = XXH3_createState();
-    rc = parse_query(obj, url, err);
-    if (!rc)
-        rc = check_kind(obj, url, err);
+    rc = hl_mem_url_parse(url, role, &obj->knobs, err);
     if (!rc && !obj->name)
         obj->name = hl_strdup(url->path);
     if (!rc && (!obj->name || !obj->xxh))

@@ -145,6 +145,7 @@ struct hl_sftp_stream {
     struct ssh_channel_callbacks_struct callbacks;
     enum hl_sftp_stream_state state;
     bool subsystem_ok, version_ok, limits_asked;
+    bool spare; /* more than are wanted now: takes nothing new */
     struct hl_error error; /* why it died */
     struct hl_sftp_server server;
     struct hl_sftp_limits limits;
@@ -250,10 +251,14 @@ struct hl_sftp_conn {
     struct hl_sftp_limits limits;
     int rc; /* broken */
     struct hl_error error;
-    uint64_t now_ns, sampled_ns, cpu_seen_ns, progress_ns, alive_ns;
-    uint64_t progress_seen, acks_ns;
-    _Atomic uint64_t *blocked; /* which of the times below runs now */
-    uint64_t received;  /* bytes of channel data */
+    struct ssh_counter_struct bytes; /* of the socket, kept by libssh */
+    uint64_t now_ns, tick_ns;
+    uint64_t heard_ns, heard_bytes;       /* last byte from the server */
+    uint64_t progress_ns, progress_bytes; /* last sign of life */
+    uint64_t keepalive_ns;
+    bool sending; /* a stream waits for its window or the socket */
+    uint64_t account_ns, account_cpu_ns;
+    _Atomic uint64_t *account; /* which of the times below runs */
     uint8_t *scratch;   /* head and beginning of a WRITE in one packet */
 
     /* Counters for hl_flow. */
@@ -277,6 +282,7 @@ struct hl_sftp_ep {
     struct hl_list objects;  /* hl_sftp_obj.node */
     struct hl_list draining; /* hl_sftp_obj.drain_node */
     struct hl_sftp_conn *conns[HL_SFTP_CONNS_MAX];
+    bool closing;            /* endpoint_free: no connection any more */
     uint32_t targets_want, sources_want; /* streams */
     uint64_t more_at_ns;     /* no further connection before */
     uint32_t refused;        /* further connections refused in a row */

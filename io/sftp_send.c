@@ -46,6 +46,8 @@ static struct hl_io *queue_take(struct hl_sftp_stream *st,
         struct hl_sftp_fh *fh = hl_sftp_fh_find(st, obj);
 
         next = hl_list_next(queue, n);
+        if (st->spare && obj->wide && !obj->in_order && obj->handles > 1)
+            continue;
         if (fh && fh->state == HL_FH_OPEN && !fh->close_wanted) {
             hl_list_remove(n);
             *fh_out = fh;
@@ -59,7 +61,7 @@ static struct hl_io *queue_take(struct hl_sftp_stream *st,
             io->op.error = fh->error;
             hl_op_finish(loop_of(st), &io->op, fh->error.code);
         }
-        if (!fh && !*open && may_open(obj)) {
+        if (!fh && !*open && !(st->spare && obj->handles) && may_open(obj)) {
             obj->handles++;
             *open = obj;
         }

@@ -49,6 +49,7 @@ struct hl_ssh_agent {
     struct {
         struct message blob;
         char *text; /* base64 */
+        ssh_key pub;
     } key[KEYS_MAX];
 };
 
@@ -66,7 +67,7 @@ static void put_u32(uint8_t *p, uint32_t v)
     p[3] = (uint8_t)v;
 }
 
-/* ---- Messages: 4 bytes of length, then as many -------------------------------- */
+/* ---- Messages: 4 bytes of length, then as many -------------------------- */
 
 static bool move_all(int fd, uint8_t *data, size_t len, bool out,
                      const struct hl_ssh_limit *limit, uint64_t deadline_ns)
@@ -127,7 +128,7 @@ static bool ask_agent(struct hl_ssh_agent *a, const struct message *request,
            message_read(a->fd, reply, &a->limit, deadline_ns);
 }
 
-/* ---- The thread ------------------------------------------------------------------ */
+/* ---- The thread --------------------------------------------------------- */
 
 /* The answer to REQUEST_IDENTITIES with the one key shown. */
 static bool answer_shown(struct hl_ssh_agent *a, struct message *reply)
@@ -198,7 +199,7 @@ int hl_ssh_agent_show(struct hl_ssh_agent *a, ssh_session session,
     return 0;
 }
 
-/* ---- Opening ---------------------------------------------------------------------- */
+/* ---- Opening ------------------------------------------------------------ */
 
 /* One key of the answer; false when the message ends too early. Kinds that
  * libssh does not know are left out. */
@@ -208,6 +209,7 @@ static bool add_key(struct hl_ssh_agent *a, const uint8_t **p, uint32_t *left)
     const uint8_t *blob;
     uint32_t len, n;
     struct message copy;
+    ssh_key pub = NULL;
     char *text;
 
     if (*left < 4 || (len = get_u32(*p)) > *left - 4)
@@ -226,32 +228,36 @@ static bool add_key(struct hl_ssh_agent *a, const uint8_t **p, uint32_t *left)
         return true;
     memcpy(type, blob + 4, n);
     type[n] = '\0';
-    if (ssh_key_type_from_name(type) == SSH_KEYTYPE_UNKNOWN)
-        return true;
     copy.len = len;
     copy.data = hl_malloc(len);
     text = hl_malloc(((size_t)len + 2) / 3 * 4 + 1);
-    if (!copy.data || !text) {
+    if (text)
+        EVP_EncodeBlock((uint8_t *)text, blob, (int)len);
+    if (!copy.data || !text ||
+        ssh_pki_import_pubkey_base64(text, ssh_key_type_from_name(type),
+                                     &pub) != SSH_OK) {
         hl_free(copy.data);
         hl_free(text);
         return true;
     }
     memcpy(copy.data, blob, len);
-    EVP_EncodeBlock((uint8_t *)text, blob, (int)len);
     a->key[a->count].blob = copy;
+    a->key[a->count].pub = pub;
     a->key[a->count++].text = text;
     return true;
 }
 
-static void read_keys(struct hl_ssh_agent *a)
+static bool read_keys(struct hl_ssh_agent *a)
 {
     uint8_t type = AGENTC_REQUEST_IDENTITIES;
     struct message request = {&type, 1}, reply;
     const uint8_t *p;
     uint32_t left, count;
+    bool ok;
 
-    if (ask_agent(a, &request, &reply, hl_ssh_now() + a->limit.step_ns) &&
-        reply.len >= 5 && reply.data[0] == AGENT_IDENTITIES_ANSWER) {
+    ok = ask_agent(a, &request, &reply, hl_ssh_now() + a->limit.step_ns) &&
+         reply.len >= 5 && reply.data[0] == AGENT_IDENTITIES_ANSWER;
+    if (ok) {
         count = get_u32(reply.data + 1);
         p = reply.data + 5;
         left = reply.len - 5;
@@ -259,6 +265,7 @@ static void read_keys(struct hl_ssh_agent *a)
             ;
     }
     hl_free(reply.data);
+    return ok;
 }
 
 int hl_ssh_agent_open(const char *path, const struct hl_ssh_limit *limit,
@@ -278,9 +285,8 @@ int hl_ssh_agent_open(const char *path, const struct hl_ssh_limit *limit,
     a->pair = -1;
     a->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (a->fd >= 0 &&
-        !connect(a->fd, (const struct sockaddr *)&sun, sizeof(sun)))
-        read_keys(a);
-    if (a->count)
+        !connect(a->fd, (const struct sockaddr *)&sun, sizeof(sun)) &&
+        read_keys(a))
         *out = a;
     else
         hl_ssh_agent_close(a);
@@ -303,6 +309,7 @@ void hl_ssh_agent_close(struct hl_ssh_agent *a)
     for (i = 0; i < a->count; i++) {
         hl_free(a->key[i].blob.data);
         hl_free(a->key[i].text);
+        ssh_key_free(a->key[i].pub);
     }
     hl_free(a);
 }
@@ -316,4 +323,10 @@ const char *hl_ssh_agent_key64(const struct hl_ssh_agent *a, size_t index)
 {
     HL_ASSERT(index < a->count);
     return a->key[index].text;
+}
+
+ssh_key hl_ssh_agent_key(const struct hl_ssh_agent *a, size_t index)
+{
+    HL_ASSERT(index < a->count);
+    return a->key[index].pub;
 }

@@ -35,7 +35,8 @@ struct login {
     struct hl_ssh_agent *agent;
     struct identity identity[IDENTITY_MAX];
     size_t count;
-    unsigned agent_tried; /* keys */
+    unsigned agent_tried;  /* keys */
+    unsigned agent_usable; /* keys that are, or will be, tried */
     unsigned asked;       /* passwords */
     bool nobody;          /* cannot be asked */
     bool password_bad;    /* the one we have was refused */
@@ -61,7 +62,7 @@ static void HL_PRINTF(2, 3) note(struct login *l, const char *fmt, ...)
     va_end(ap);
 }
 
-/* ---- Requests ----------------------------------------------------------------- */
+/* ---- Requests ----------------------------------------------------------- */
 
 struct request {
     enum {
@@ -119,6 +120,9 @@ static int answer(struct login *l, const struct request *q)
     int r, rc;
 
     while ((rc = call(s->session, q)) == SSH_AUTH_AGAIN) {
+        /* ssh_userauth_agent() says so for ever when the server is gone. */
+        if (!ssh_is_connected(s->session))
+            return over(l, hl_ssh_failed(s, l->err));
         r = hl_ssh_turn(s->session, s->fd, &s->limit, deadline);
         if (r <= 0)
             return stalled(l, r);
@@ -147,6 +151,8 @@ static int request_service(struct login *l)
 
     while ((rc = ssh_service_request(s->session, "ssh-userauth")) ==
            SSH_AGAIN) {
+        if (!ssh_is_connected(s->session))
+            return over(l, hl_ssh_failed(s, l->err));
         r = hl_ssh_turn(s->session, s->fd, &s->limit,
                         start + s->limit.step_ns);
         if (r <= 0)
@@ -173,7 +179,7 @@ static int ask(struct login *l, const char *what, bool echo, char *buf)
     return rc ? SSH_AUTH_DENIED : SSH_AUTH_SUCCESS;
 }
 
-/* ---- Identities ----------------------------------------------------------------- */
+/* ---- Identities --------------------------------------------------------- */
 
 static void add_identity(struct login *l, const char *path, ssh_key pub,
                          bool certificate)
@@ -220,10 +226,18 @@ static ssh_key read_certificate(const char *path)
 static void add_file(struct login *l, const char *path)
 {
     const struct hl_ssh_config *c = &l->s->host->fixed.config;
-    ssh_key pub = read_public(path), cert;
     char *beside = hl_asprintf("%s-cert.pub", path);
+    ssh_key pub, cert;
+    struct stat st;
     size_t i;
 
+    /* A pipe would block, and can be read once only. */
+    if (!stat(path, &st) && !S_ISREG(st.st_mode)) {
+        note(l, "'%s' is no regular file", path);
+        hl_free(beside);
+        return;
+    }
+    pub = read_public(path);
     cert = beside ? read_certificate(beside) : NULL;
     if (cert)
         add_identity(l, path, cert, true);
@@ -254,10 +268,12 @@ static void add_agent_keys(struct login *l)
                 break;
         if (k < files) {
             l->identity[k].agent = i + 1;
+            l->agent_usable++;
             found++;
         } else if (!c->identities_only && l->count < IDENTITY_MAX) {
             add_identity(l, NULL, NULL, false);
             l->identity[l->count - 1].agent = i + 1;
+            l->agent_usable++;
         }
     }
     HL_TRACE(l->s->env->log, HL_AREA_SSH,
@@ -277,10 +293,12 @@ static int find_identities(struct login *l)
         rc = hl_ssh_agent_open(c->agent, &l->s->limit, &l->agent, l->err);
     if (!rc && l->agent)
         add_agent_keys(l);
+    else if (!rc && c->agent)
+        note(l, "agent '%s' does not answer", c->agent);
     return rc;
 }
 
-/* ---- Key files ---------------------------------------------------------------- */
+/* ---- Key files ---------------------------------------------------------- */
 
 struct passphrase {
     struct login *l;
@@ -407,13 +425,23 @@ static int try_file(struct login *l, const struct identity *id)
 
 static int try_agent(struct login *l, const struct identity *id)
 {
-    struct request q = {ASK_AGENT, NULL, NULL};
+    struct request q = {ASK_OFFER, NULL, NULL};
     int rc;
 
+    l->agent_tried++;
+    /* ssh_userauth_agent() offers the key itself, but in libssh 0.10 each
+     * call after the first leaks the list of keys: of several keys it gets
+     * the one that the server wants. */
+    if (l->agent_usable > 1) {
+        q.key = hl_ssh_agent_key(l->agent, id->agent - 1);
+        rc = answer(l, &q);
+        if (rc != SSH_AUTH_SUCCESS)
+            return rc;
+    }
     rc = hl_ssh_agent_show(l->agent, l->s->session, id->agent - 1, l->err);
     if (rc)
         return over(l, rc);
-    l->agent_tried++;
+    q.kind = ASK_AGENT;
     return answer(l, &q);
 }
 
@@ -458,7 +486,7 @@ static int try_keys(struct login *l)
     return rc;
 }
 
-/* ---- Passwords and questions ----------------------------------------------------- */
+/* ---- Passwords and questions -------------------------------------------- */
 
 /* The one from the URL or an earlier login, unless it was refused. */
 static bool known_password(struct login *l, char *buf)
@@ -525,15 +553,19 @@ static bool asks_password(const char *prompt, bool echo)
     return true;
 }
 
-/* "(user@host) Prompt" in one line of printable characters. */
+/* "(user@host) Instruction Prompt" in one line of printable characters. */
 static void question(struct login *l, const char *prompt, char *what,
                      size_t cap)
 {
     const struct hl_ssh_config *c = &l->s->host->fixed.config;
+    const char *more = ssh_userauth_kbdint_getinstruction(l->s->session);
     size_t len;
     char *p;
 
-    snprintf(what, cap, "(%s@%s) %s", c->user, c->host, prompt);
+    if (!more)
+        more = "";
+    snprintf(what, cap, "(%s@%s) %s%s%s", c->user, c->host, more,
+             *more ? " " : "", prompt);
     for (p = what; *p; p++)
         if ((unsigned char)*p < ' ' || *p == 127)
             *p = ' ';
@@ -550,7 +582,7 @@ struct round {
 
 static int answer_prompt(struct login *l, unsigned i, struct round *round)
 {
-    char what[300], value[HL_SSH_SECRET_MAX];
+    char what[600], value[HL_SSH_SECRET_MAX];
     const char *prompt;
     char echo = 0;
     int rc;
@@ -581,16 +613,12 @@ static int answer_prompt(struct login *l, unsigned i, struct round *round)
 static int answer_prompts(struct login *l, struct round *round)
 {
     int n = ssh_userauth_kbdint_getnprompts(l->s->session), i;
-    const char *text;
     int rc = SSH_AUTH_SUCCESS;
 
     if (n < 0 || n > PROMPTS_MAX)
         return over(l, hl_err(l->err, HAUL_E_PROTO, 0,
                               "'%s' asks %d questions at once",
                               l->s->host->fixed.config.host, n));
-    text = ssh_userauth_kbdint_getinstruction(l->s->session);
-    if (text && *text)
-        HL_TRACE(l->s->env->log, HL_AREA_SSH, "the server says: %s", text);
     for (i = 0; i < n && rc == SSH_AUTH_SUCCESS; i++)
         rc = answer_prompt(l, (unsigned)i, round);
     round->questions += (unsigned)n;
@@ -634,7 +662,9 @@ static int try_questions(struct login *l)
         } else if (rc == SSH_AUTH_DENIED) {
             l->once = once;
             l->password_bad = l->password_bad || round.given;
-            if (round.questions && !strstr(l->tried, "interactive refused"))
+            if (l->nobody)
+                note(l, "keyboard-interactive without an answer");
+            else if (round.questions && !strstr(l->tried, "interactive"))
                 note(l, "keyboard-interactive refused");
             if (!round.questions || l->nobody ||
                 l->asked == ASK_MAX)
@@ -645,7 +675,7 @@ static int try_questions(struct login *l)
     return rc;
 }
 
-/* ---- All of it --------------------------------------------------------------------- */
+/* ---- All of it ---------------------------------------------------------- */
 
 static void list_methods(int methods, char *buf, size_t cap)
 {
@@ -687,6 +717,8 @@ static int refused(struct login *l, int methods)
         return hl_err_hint(l->err, "A password or passphrase is wanted and "
                                    "nobody can be asked: use an agent, a "
                                    "key without passphrase, or a terminal.");
+    if (l->password_bad || l->asked)
+        return hl_err_hint(l->err, "Check user name and password.");
     if (!l->tried[0] && !agent[0])
         return hl_err_hint(l->err, "No key was there to offer: name one with "
                                    "--identity FILE or add it to the agent "
@@ -718,6 +750,8 @@ static int run(struct login *l)
             rc = try_password(l);
         if (rc == SSH_AUTH_DENIED)
             break;
+        if (rc == SSH_AUTH_PARTIAL)
+            note(l, "one step accepted");
     }
     if (rc == SSH_AUTH_SUCCESS)
         return 0;

@@ -24,8 +24,10 @@
 
 extern char **environ;
 
-static int spawn(char *const argv[], int in, int out, int errfd, pid_t *pid)
+static int spawn(char *const argv[], int in, int out,
+                 struct hl_ssh_child *child)
 {
+    short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
     posix_spawn_file_actions_t fa;
     posix_spawnattr_t attr;
     sigset_t none, all;
@@ -42,9 +44,10 @@ static int spawn(char *const argv[], int in, int out, int errfd, pid_t *pid)
     rc = posix_spawnattr_setsigmask(&attr, &none);
     if (!rc)
         rc = posix_spawnattr_setsigdefault(&attr, &all);
+    if (child->group)
+        flags |= POSIX_SPAWN_SETPGROUP;
     if (!rc)
-        rc = posix_spawnattr_setflags(
-            &attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+        rc = posix_spawnattr_setflags(&attr, flags);
     if (!rc)
         rc = in >= 0 ? posix_spawn_file_actions_adddup2(&fa, in, 0)
                      : posix_spawn_file_actions_addopen(&fa, 0, "/dev/null",
@@ -52,13 +55,15 @@ static int spawn(char *const argv[], int in, int out, int errfd, pid_t *pid)
     if (!rc)
         rc = posix_spawn_file_actions_adddup2(&fa, out, 1);
     if (!rc)
-        rc = posix_spawn_file_actions_adddup2(&fa, errfd, 2);
+        rc = posix_spawn_file_actions_adddup2(&fa, child->log_fd, 2);
     if (!rc)
         rc = posix_spawn_file_actions_addclosefrom_np(&fa, 3);
     if (!rc)
-        rc = posix_spawnp(pid, argv[0], &fa, &attr, argv, environ);
+        rc = posix_spawnp(&child->pid, argv[0], &fa, &attr, argv, environ);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&fa);
+    if (rc)
+        child->pid = 0;
     return rc;
 }
 
@@ -124,10 +129,11 @@ void hl_ssh_child_end(struct hl_ssh_child *child)
 {
     struct timespec nap = {0, 10 * (long)HL_NS_PER_MS};
     pid_t pid = child->pid;
+    pid_t whom = child->group ? -pid : pid;
     int i, r = 0;
 
     if (pid > 0) {
-        kill(pid, SIGTERM);
+        kill(whom, SIGTERM);
         for (i = 0; i < 40; i++) {
             r = waitpid(pid, NULL, WNOHANG);
             if (r == pid || (r < 0 && errno != EINTR))
@@ -135,7 +141,7 @@ void hl_ssh_child_end(struct hl_ssh_child *child)
             nanosleep(&nap, NULL);
         }
         if (r == 0) {
-            kill(pid, SIGKILL);
+            kill(whom, SIGKILL);
             while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
                 ;
         }
@@ -162,9 +168,11 @@ static int read_all(int fd, const struct hl_ssh_limit *limit, char **out,
         r = hl_ssh_poll(fd, POLLIN, limit, deadline);
         if (r <= 0) {
             hl_free(text);
-            return r ? hl_err(err, r, 0, "interrupted")
-                     : hl_err(err, HAUL_E_STALLED, 0,
-                              "'ssh -G' does not end");
+            if (r)
+                return hl_err(err, r, 0, "interrupted");
+            hl_err(err, HAUL_E_STALLED, 0, "'ssh -G' does not end");
+            return hl_err_hint(err, "Look for 'Match exec' in the ssh "
+                                    "configuration.");
         }
         n = read(fd, text + len, CAPTURE_MAX - 1 - len);
         if (n < 0 && errno == EINTR)
@@ -182,7 +190,7 @@ int hl_ssh_child_capture(char *const argv[], const struct hl_ssh_limit *limit,
                          char **out, char *errtext, size_t cap, int *status,
                          struct hl_error *err)
 {
-    struct hl_ssh_child child = {0, -1};
+    struct hl_ssh_child child = {0, -1, true};
     int fd[2], r, rc;
 
     *out = NULL;
@@ -197,10 +205,9 @@ int hl_ssh_child_capture(char *const argv[], const struct hl_ssh_limit *limit,
         close(fd[1]);
         goto out;
     }
-    r = spawn(argv, -1, fd[1], child.log_fd, &child.pid);
+    r = spawn(argv, -1, fd[1], &child);
     close(fd[1]);
     if (r) {
-        child.pid = 0;
         rc = 0;
         goto out;
     }
@@ -227,6 +234,7 @@ int hl_ssh_child_start(char *const argv[], struct hl_ssh_child *child,
 
     child->pid = 0;
     child->log_fd = -1;
+    child->group = false; /* it may ask for a password on the terminal */
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
         return hl_err(err, HAUL_E_CONNECT, errno, "cannot make a socket");
     pair[0] = above_stdio(pair[0]);
@@ -235,14 +243,12 @@ int hl_ssh_child_start(char *const argv[], struct hl_ssh_child *child,
     if (child->log_fd < 0)
         r = errno;
     else
-        r = spawn(argv, pair[1], pair[1], child->log_fd, &child->pid);
+        r = spawn(argv, pair[1], pair[1], child);
     close(pair[1]);
     if (!r && fcntl(pair[0], F_SETFL, O_RDWR | O_NONBLOCK))
         r = errno;
     if (r) {
         close(pair[0]);
-        if (child->log_fd < 0 || child->pid <= 0)
-            child->pid = 0;
         hl_ssh_child_end(child);
         return hl_err(err, HAUL_E_CONNECT, r, "cannot run '%s'", argv[0]);
     }

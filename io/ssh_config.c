@@ -72,7 +72,7 @@ static int set_string(char **slot, const char *value, struct hl_error *err)
     return 0;
 }
 
-/* ---- Tokens ---------------------------------------------------------------- */
+/* ---- Tokens ------------------------------------------------------------- */
 
 struct text {
     char *data;
@@ -243,7 +243,7 @@ bool hl_ssh_config_shell_safe(const char *value)
     return true;
 }
 
-/* ---- "ssh -G" -------------------------------------------------------------- */
+/* ---- "ssh -G" ----------------------------------------------------------- */
 
 /* Names separated by blanks; ssh -G does not quote, so a name with blanks is
  * recognised by being there. */
@@ -401,7 +401,7 @@ int hl_ssh_config_parse(struct hl_ssh_config *c, const char *text,
     return rc;
 }
 
-/* ---- Resolving -------------------------------------------------------------- */
+/* ---- Resolving ---------------------------------------------------------- */
 
 /* 1: done, 0: there is no usable ssh command. */
 static int ask_openssh(struct hl_ssh_config *c, const struct hl_url *url,

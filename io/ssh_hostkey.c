@@ -22,7 +22,7 @@
 #define HASH_TEXT 28 /* the same in base64 */
 #define LINE_SIZE_MAX 65536
 
-/* ---- Names ------------------------------------------------------------------ */
+/* ---- Names -------------------------------------------------------------- */
 
 static void hash_name(const uint8_t salt[HASH_SIZE], const char *name,
                       uint8_t out[HASH_SIZE])
@@ -120,7 +120,7 @@ static char *known_name(const struct hl_ssh_config *c, bool with_port)
     return name;
 }
 
-/* ---- Files ------------------------------------------------------------------ */
+/* ---- Files -------------------------------------------------------------- */
 
 struct entry {
     const char *marker; /* "@revoked", "@cert-authority" or "" */
@@ -252,7 +252,7 @@ int hl_ssh_known_find(const struct hl_ssh_list *const lists[], size_t count,
     return rc;
 }
 
-/* ---- Which kind to ask the server for ---------------------------------------- */
+/* ---- Which kind to ask the server for ----------------------------------- */
 
 static const struct {
     const char *type, *algorithms;
@@ -302,7 +302,7 @@ char *hl_ssh_hostkey_order(const struct hl_ssh_config *c)
     return order;
 }
 
-/* ---- Adding a key -------------------------------------------------------------- */
+/* ---- Adding a key ------------------------------------------------------- */
 
 static int make_folder_of(const char *file, struct hl_error *err)
 {
@@ -397,7 +397,7 @@ static int add_key(struct hl_ssh *s, const struct hl_ssh_config *c,
     return 0;
 }
 
-/* ---- The decision --------------------------------------------------------------- */
+/* ---- The decision ------------------------------------------------------- */
 
 /* "SHA256:…" of a key in base64, or of a parsed one. Caller frees with
  * ssh_string_free_char(). */

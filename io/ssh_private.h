@@ -52,7 +52,7 @@ int hl_ssh_poll(int fd, short events, const struct hl_ssh_limit *limit,
 int hl_ssh_turn(ssh_session session, int fd, const struct hl_ssh_limit *limit,
                 uint64_t deadline_ns);
 
-/* ---- ssh_config.c --------------------------------------------------------- */
+/* ---- ssh_config.c ------------------------------------------------------- */
 
 struct hl_ssh_list {
     char *item[HL_SSH_LIST_MAX];
@@ -99,11 +99,12 @@ int hl_ssh_config_expand(const struct hl_ssh_config *c, const char *text,
 /* May value stand in a shell command as it is? */
 bool hl_ssh_config_shell_safe(const char *value);
 
-/* ---- ssh_child.c ---------------------------------------------------------- */
+/* ---- ssh_child.c -------------------------------------------------------- */
 
 struct hl_ssh_child {
     pid_t pid;  /* 0: none */
     int log_fd; /* what it wrote to its standard error; -1 none */
+    bool group; /* it leads a process group, which ends with it */
 };
 
 /* Runs argv (found in PATH) and collects its standard output (caller frees)
@@ -122,7 +123,7 @@ void hl_ssh_child_last_line(const struct hl_ssh_child *child, char *buf,
 /* Ends and reaps it, within half a second. */
 void hl_ssh_child_end(struct hl_ssh_child *child);
 
-/* ---- ssh_tcp.c ------------------------------------------------------------ */
+/* ---- ssh_tcp.c ---------------------------------------------------------- */
 
 /* A connected, non-blocking, close-on-exec socket to config's host. */
 int hl_ssh_tcp_connect(const struct hl_env *env,
@@ -130,7 +131,7 @@ int hl_ssh_tcp_connect(const struct hl_env *env,
                        const struct hl_ssh_limit *limit, int *fd,
                        struct hl_error *err);
 
-/* ---- ssh_session.c -------------------------------------------------------- */
+/* ---- ssh_session.c ------------------------------------------------------ */
 
 struct hl_ssh_secret {
     char *what;  /* the question */
@@ -184,7 +185,7 @@ void hl_ssh_remember(struct hl_ssh_host *host, const char *what,
 int hl_ssh_ask(struct hl_ssh_host *host, const char *what, bool echo,
                char *buf, size_t cap);
 
-/* ---- ssh_hostkey.c -------------------------------------------------------- */
+/* ---- ssh_hostkey.c ------------------------------------------------------ */
 
 /* "ssh-ed25519,…" with the kinds that known_hosts has for the host first.
  * Caller frees; NULL without memory. */
@@ -214,23 +215,26 @@ int hl_ssh_known_find(const struct hl_ssh_list *const lists[], size_t count,
 /* Does a field of known_hosts (patterns or hashed) name the host? Pure. */
 bool hl_ssh_known_match(const char *field, const char *name);
 
-/* ---- ssh_agent.c ---------------------------------------------------------- */
+/* ---- ssh_agent.c -------------------------------------------------------- */
 
 struct hl_ssh_agent;
 
-/* Asks the agent at path for its keys; no agent or no keys: *out is NULL and
- * 0 is returned. Starts no thread yet. */
+/* Asks the agent at path for its keys; when it does not answer *out is NULL
+ * and 0 is returned. Starts no thread yet. */
 int hl_ssh_agent_open(const char *path, const struct hl_ssh_limit *limit,
                       struct hl_ssh_agent **out, struct hl_error *err);
 void hl_ssh_agent_close(struct hl_ssh_agent *a);
+/* NULL has none. */
 size_t hl_ssh_agent_count(const struct hl_ssh_agent *a);
 /* Public key in base64, as in a .pub file. */
 const char *hl_ssh_agent_key64(const struct hl_ssh_agent *a, size_t index);
+/* The same, parsed; belongs to a. */
+ssh_key hl_ssh_agent_key(const struct hl_ssh_agent *a, size_t index);
 /* From now on libssh's agent calls on session see this key only. */
 int hl_ssh_agent_show(struct hl_ssh_agent *a, ssh_session session,
                       size_t index, struct hl_error *err);
 
-/* ---- ssh_auth.c ----------------------------------------------------------- */
+/* ---- ssh_auth.c --------------------------------------------------------- */
 
 int hl_ssh_auth(struct hl_ssh *s, struct hl_error *err);
 

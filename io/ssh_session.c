@@ -14,7 +14,7 @@
 
 #include "ssh_private.h"
 
-/* ---- Waiting ------------------------------------------------------------------- */
+/* ---- Waiting ------------------------------------------------------------ */
 
 /* One poll() of at most 100 ms: > 0 when fd is ready, 0 when not yet. */
 static int poll_once(int fd, short events, uint64_t deadline_ns)
@@ -58,7 +58,7 @@ int hl_ssh_turn(ssh_session session, int fd, const struct hl_ssh_limit *limit,
     return 1;
 }
 
-/* ---- Hosts ------------------------------------------------------------------------ */
+/* ---- Hosts -------------------------------------------------------------- */
 
 int hl_ssh_host_new(const struct hl_env *env, const struct hl_url *url,
                     struct hl_ssh_host **out, struct hl_error *err)
@@ -206,7 +206,7 @@ static void gate_leave(struct hl_ssh_host *host, bool success)
     pthread_mutex_unlock(&host->lock.mutex);
 }
 
-/* ---- Getting a socket --------------------------------------------------------------- */
+/* ---- Getting a socket --------------------------------------------------- */
 
 #define PROXY_SHELL "trap '' INT QUIT; exec "
 
@@ -282,9 +282,9 @@ static int start_proxy_command(struct hl_ssh *s, int *fd,
         !hl_ssh_config_shell_safe(c->user) ||
         (c->alias && !hl_ssh_config_shell_safe(c->alias)))
         return hl_err(err, HAUL_E_INVAL, 0,
-                      "'%s' or '%s' has characters that must not stand in a "
-                      "ProxyCommand",
-                      c->host, c->user);
+                      "user '%s' or host '%s' has characters that must not "
+                      "stand in a ProxyCommand",
+                      c->user, c->host);
     rc = hl_ssh_config_expand(c, c->proxy_command, false, &command, err);
     if (rc)
         return rc;
@@ -322,7 +322,7 @@ static int get_socket(struct hl_ssh *s, int *fd, struct hl_error *err)
     return rc;
 }
 
-/* ---- Handshake ------------------------------------------------------------------------ */
+/* ---- Handshake ---------------------------------------------------------- */
 
 static const char *ciphers(const struct hl_ssh *s)
 {
@@ -512,6 +512,7 @@ static int handshake(struct hl_ssh *s, struct hl_error *err)
     uint64_t deadline = hl_ssh_now() + s->limit.step_ns;
     bool greeted = false;
     int r, rc;
+    char *p;
 
     while ((rc = ssh_connect(s->session)) == SSH_AGAIN) {
         r = hl_ssh_turn(s->session, s->fd, &s->limit, deadline);
@@ -530,12 +531,15 @@ static int handshake(struct hl_ssh *s, struct hl_error *err)
         return handshake_failed(s, err);
     snprintf(s->server, sizeof(s->server), "%s",
              ssh_get_serverbanner(s->session));
+    for (p = s->server; *p; p++)
+        if (*p < ' ' || *p > '~') /* RFC 4253 section 4.2 */
+            *p = '?';
     HL_TRACE(s->env->log, HL_AREA_SSH, "%s: kex %s, cipher %s", s->server,
              ssh_get_kex_algo(s->session), ssh_get_cipher_out(s->session));
     return 0;
 }
 
-/* ---- Connecting ------------------------------------------------------------------------ */
+/* ---- Connecting --------------------------------------------------------- */
 
 void hl_ssh_saw_answer(struct hl_ssh *s, uint64_t start_ns)
 {

@@ -42,7 +42,7 @@ static const char *fresh_name(void)
     char var[64];                                                             \
     snprintf(var, sizeof(var), "%s", fresh_name())
 
-/* ---- Tests ----------------------------------------------------------------- */
+/* ---- Tests --------------------------------------------------------------- */
 
 static void every_size_arrives_whole(void **state)
 {
@@ -449,7 +449,7 @@ static void two_objects_share_an_endpoint(void **state)
     end(e);
 }
 
-/* ---- Abort ----------------------------------------------------------------- */
+/* ---- Abort --------------------------------------------------------------- */
 
 static void abort_before_open(void **state)
 {
@@ -581,7 +581,7 @@ static void abort_while_committing(void **state)
     end(e);
 }
 
-/* ---- Cases ----------------------------------------------------------------- */
+/* ---- Cases --------------------------------------------------------------- */
 
 /* The caller's functions of the callback cases keep their bytes in membuf.h;
  * short on purpose, as callers are. */

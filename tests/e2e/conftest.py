@@ -211,7 +211,7 @@ class Run:
                 return event
 
     def wait_acked(self, count, timeout=60):
-        return self.wait_for(lambda e: e.get("acked", 0) >= count, timeout)
+        return self.wait_for(lambda e: (e.get("acked") or 0) >= count, timeout)
 
     def kill(self, sig=signal.SIGKILL):
         if self.process.poll() is None:

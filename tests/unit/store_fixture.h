@@ -108,7 +108,7 @@ static inline uint64_t put_chunk(struct hl_store *s, int64_t id, uint32_t index,
 }
 
 struct loaded {
-    struct hl_saved_chunk c[64];
+    struct hl_saved_chunk c[16];
     size_t count;
     int stop_at; /* return 77 at this one */
 };
