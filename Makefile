@@ -45,13 +45,13 @@ HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 ifdef DEBUG
 FEATURES += -DHL_DEBUG
 endif
+, := ,
 ifdef SAN
 HARDEN :=
 OPT := -O1 -g -fno-omit-frame-pointer
 SANFLAGS := -fsanitize=$(if $(filter address,$(SAN)),address$(,)undefined,$(SAN))
 FEATURES += -DHL_DEBUG
 endif
-, := ,
 
 DIRS := engine io compress verify lib
 INC := -Iinclude $(addprefix -I,$(DIRS))
@@ -275,8 +275,14 @@ $(B)/mkdump: $(B)/bench/mkdump.o
 	@$(if $(Q),echo "  LD      $@")
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^
 
-.PHONY: tools bench
+-include $(wildcard $(B)/bench/*.d)
+
+.PHONY: tools bench demo
 tools: $(B)/linksim $(B)/mkdump
+
+demo: deps
+	$(Q)$(SUBMAKE) haul tools
+	$(Q)bench/demo.sh $(B)
 
 bench: haul tools
 	python3 bench/bench.py --build $(B) $(BENCH)

@@ -198,7 +198,8 @@ copy ' 3 again    ' 0 "$dir/dump.sql" "$url" --manifest "$dir/dump.haul.json"
 sent=$(($(carried up) - before))
 bar 100 "${green}done${off}, the same command"
 printf '\n             continued at %s, the link carried %s more of %s\n' \
-    "$(mb "$(field "$last" resumed_from || echo 0)")" "$(mb $sent)" "$(mb "$bytes")"
+    "$(mb "$(field "$last" resumed_from || echo 0)")" "$(mb $sent)" \
+    "$(mb "$bytes")"
 
 copy ' 4 download ' 0 "$url" "$dir/back.sql"
 bar 100 "${green}done${off} in ${took} s"
@@ -209,5 +210,5 @@ echo
     die "haul verify: the bytes differ from the manifest"
 cmp "$dir/dump.sql" "$dir/server/dump.sql" || die "the upload differs"
 cmp "$dir/dump.sql" "$dir/back.sql" || die "the download differs"
-printf ' 5 check     %severy byte is the same%s: manifest of the upload, cmp\n\n' \
-    "$green" "$off"
+printf ' 5 check     %severy byte is the same%s: %s\n\n' "$green" "$off" \
+    'manifest of the upload, and cmp'

@@ -183,29 +183,61 @@ static const char usage[] =
 static void option_set(int c)
 {
     switch (c) {
-    case 'l': parse_address(optarg, true); break;
-    case 't': parse_address(optarg, false); break;
-    case 'd': opt.rtt_ns = (int64_t)(parse_number(optarg) * MS); break;
-    case 'r': opt.rate = (double)parse_size(optarg); break;
-    case 'c': opt.conn_rate = (double)parse_size(optarg); break;
-    case 'i': opt.inflight_bytes = parse_size(optarg); break;
-    case 'R': opt.reset_after = parse_size(optarg); break;
-    case 'S': opt.stall_after = parse_size(optarg); break;
+    case 'l':
+        parse_address(optarg, true);
+        break;
+    case 't':
+        parse_address(optarg, false);
+        break;
+    case 'd':
+        opt.rtt_ns = (int64_t)(parse_number(optarg) * MS);
+        break;
+    case 'r':
+        opt.rate = (double)parse_size(optarg);
+        break;
+    case 'c':
+        opt.conn_rate = (double)parse_size(optarg);
+        break;
+    case 'i':
+        opt.inflight_bytes = parse_size(optarg);
+        break;
+    case 'R':
+        opt.reset_after = parse_size(optarg);
+        break;
+    case 'S':
+        opt.stall_after = parse_size(optarg);
+        break;
     case 'F':
         opt.stall_for_ns = (int64_t)(parse_number(optarg) * SECOND);
         break;
-    case 'f': opt.flip_at = parse_size(optarg); break;
-    case 'e': opt.each = true; break;
-    case 'n': opt.repeat = true; break;
+    case 'f':
+        opt.flip_at = parse_size(optarg);
+        break;
+    case 'e':
+        opt.each = true;
+        break;
+    case 'n':
+        opt.repeat = true;
+        break;
     case 'w':
         opt.counts[UP] = strcmp(optarg, "down") != 0;
         opt.counts[DOWN] = strcmp(optarg, "up") != 0;
         break;
-    case 'D': parse_down(optarg); break;
-    case 's': stats_path = optarg; break;
-    case 'p': port_path = optarg; break;
-    case 'h': fputs(usage, stdout); exit(0);
-    default: fputs(usage, stderr); exit(2);
+    case 'D':
+        parse_down(optarg);
+        break;
+    case 's':
+        stats_path = optarg;
+        break;
+    case 'p':
+        port_path = optarg;
+        break;
+    case 'h':
+        fputs(usage, stdout);
+        exit(0);
+    default:
+        fputs(usage, stderr);
+        exit(2);
     }
 }
 
@@ -230,8 +262,7 @@ static void options_parse(int argc, char **argv)
         option_set('?');
     rate = opt.rate != 0 ? opt.rate : opt.conn_rate;
     if (opt.inflight_bytes == 0)
-        opt.inflight_bytes =
-            (uint64_t)(2 * rate * (double)opt.rtt_ns / SECOND);
+        opt.inflight_bytes = (uint64_t)(2 * rate * (double)opt.rtt_ns / SECOND);
     if (opt.inflight_bytes < 4 * 1024 * 1024 && rate == 0)
         opt.inflight_bytes = opt.rtt_ns ? 64u << 20 : 4u << 20;
     if (opt.inflight_bytes < BLOCK_BYTES)

@@ -200,9 +200,8 @@ static void flow_drop(struct flow *f)
 
 static void watch(struct side *s)
 {
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP |
-                                       EPOLLET,
-                             .data.ptr = s};
+    struct epoll_event ev = {
+        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = s};
     int one = 1;
 
     setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -265,8 +264,8 @@ static void conn_connect(struct conn *c)
 {
     struct side *s = &c->side[TARGET];
 
-    s->fd = socket(opt.to.ss_family,
-                   SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    s->fd =
+        socket(opt.to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (s->fd < 0)
         die("socket: %s", strerror(errno));
     if (connect(s->fd, (struct sockaddr *)&opt.to, opt.to_len) < 0 &&
@@ -513,8 +512,8 @@ static void faults_maybe(struct conn *c, int dir, uint64_t n)
     sim.counted_bytes += n;
     count = opt.each ? c->counted_bytes : sim.counted_bytes;
     if (count == opt.stall_after && !sim.stall_done) {
-        int64_t until = opt.stall_for_ns ? sim.now_ns + opt.stall_for_ns
-                                         : FAR_AWAY;
+        int64_t until =
+            opt.stall_for_ns ? sim.now_ns + opt.stall_for_ns : FAR_AWAY;
 
         sim.stall_done = !opt.each;
         c->stalled_until_ns = until;
@@ -563,8 +562,8 @@ static void flow_write(struct conn *c, int dir)
         int count = 0;
         ssize_t n;
 
-        for (struct block *b = f->first; b && count < IOV_COUNT && left > 0 &&
-                                         b->due_ns <= sim.now_ns;
+        for (struct block *b = f->first;
+             b && count < IOV_COUNT && left > 0 && b->due_ns <= sim.now_ns;
              b = b->next) {
             size_t len = b->tail - b->head;
 
@@ -584,8 +583,8 @@ static void flow_write(struct conn *c, int dir)
         counters.delivered_bytes[dir] += (uint64_t)n;
         faults_maybe(c, dir, (uint64_t)n);
     }
-    if (c->dead || c->stalled_until_ns || f->first || !f->ended ||
-        f->shut || f->end_due_ns > sim.now_ns || to->fd < 0)
+    if (c->dead || c->stalled_until_ns || f->first || !f->ended || f->shut ||
+        f->end_due_ns > sim.now_ns || to->fd < 0)
         return;
     f->shut = true;
     if (f->abort)
@@ -714,8 +713,7 @@ void link_toggle(void)
 
 void link_open(int signal_fd, void (*on_signal)(void))
 {
-    struct epoll_event ev = {.events = EPOLLIN,
-                             .data.ptr = &sim.signal_fd};
+    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &sim.signal_fd};
 
     sim.epoll = epoll_create1(EPOLL_CLOEXEC);
     if (sim.epoll < 0)

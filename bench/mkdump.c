@@ -48,18 +48,21 @@ static const char table_format[] =
     "partner, state, amount_total, note) FROM stdin;\n";
 
 static const char *const first_names[] = {
-    "Anna", "Ben",    "Chiara", "David", "Elif", "Farid", "Greta", "Hugo",
-    "Ines", "Jonas",  "Katja",  "Luca",  "Mei",  "Nadia", "Omar",  "Petra",
+    "Anna",  "Ben",   "Chiara", "David", "Elif", "Farid", "Greta", "Hugo",
+    "Ines",  "Jonas", "Katja",  "Luca",  "Mei",  "Nadia", "Omar",  "Petra",
     "Quinn", "Rosa",  "Sven",   "Tuan",  "Uma",  "Viktor"};
 static const char *const last_names[] = {
-    "Ackermann", "Bianchi", "Chen",   "Dubois",  "Eriksen", "Fischer",
-    "Garcia",    "Haddad",  "Ivanov", "Jensen",  "Kowalski", "Lefebvre",
-    "Moreau",    "Nguyen",  "Okafor", "Petrov",  "Rossi",   "Schmidt"};
-static const char *const states[] = {"draft", "sent", "sale", "done",
-                                     "cancel"};
+    "Ackermann", "Bianchi", "Chen",   "Dubois", "Eriksen",  "Fischer",
+    "Garcia",    "Haddad",  "Ivanov", "Jensen", "Kowalski", "Lefebvre",
+    "Moreau",    "Nguyen",  "Okafor", "Petrov", "Rossi",    "Schmidt"};
+static const char *const states[] = {"draft", "sent", "sale", "done", "cancel"};
 static const char *const notes[] = {
-    "\\N", "\\N", "deliver to the back door", "invoice by mail",
-    "terms: 30 days net", "customer asked for a call before delivery"};
+    "\\N",
+    "\\N",
+    "deliver to the back door",
+    "invoice by mail",
+    "terms: 30 days net",
+    "customer asked for a call before delivery"};
 
 static uint64_t rng[4];
 

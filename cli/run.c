@@ -61,12 +61,30 @@ static void engine_error(struct run *r, struct haul_error *error, int rc)
         error->code = rc;
 }
 
-static void transfer_error(struct run *r, struct haul_error *error, int rc)
+/* An error that outlives the next call on its handle. */
+struct kept_error {
+    struct haul_error error;
+    char message[512], detail[512], hint[512];
+};
+
+static const char *keep_text(char *out, size_t cap, const char *text)
 {
-    *error = (struct haul_error){.size = sizeof(*error)};
-    haul_transfer_error(r->transfer, error);
-    if (!error->code)
-        error->code = rc;
+    if (text)
+        snprintf(out, cap, "%s", text);
+    return text ? out : NULL;
+}
+
+static void transfer_error(struct run *r, struct kept_error *k, int rc)
+{
+    struct haul_error *e = &k->error;
+
+    *e = (struct haul_error){.size = sizeof(*e)};
+    haul_transfer_error(r->transfer, e);
+    e->message = keep_text(k->message, sizeof(k->message), e->message);
+    e->detail = keep_text(k->detail, sizeof(k->detail), e->detail);
+    e->hint = keep_text(k->hint, sizeof(k->hint), e->hint);
+    if (!e->code)
+        e->code = rc;
 }
 
 static int set_engine_options(struct run *r)
@@ -171,11 +189,11 @@ static int drive(struct run *r)
 int run_transfer(struct run *r, int rc)
 {
     struct haul_result result = {.size = sizeof(result)};
-    struct haul_error error;
+    struct kept_error kept;
 
     if (rc) {
-        engine_error(r, &error, rc);
-        return progress_end(&r->progress, NULL, &error);
+        engine_error(r, &kept.error, rc);
+        return progress_end(&r->progress, NULL, &kept.error);
     }
     rc = set_transfer_options(r);
     if (rc == 0) {
@@ -183,9 +201,8 @@ int run_transfer(struct run *r, int rc)
         rc = drive(r);
     }
     tell_stopping(r);
-    /* An error keeps its strings until the next call on the handle. */
+    transfer_error(r, &kept, rc);
     if (rc == 0)
         rc = haul_transfer_result(r->transfer, &result);
-    transfer_error(r, &error, rc);
-    return progress_end(&r->progress, rc ? NULL : &result, &error);
+    return progress_end(&r->progress, rc ? NULL : &result, &kept.error);
 }

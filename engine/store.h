@@ -120,14 +120,16 @@ int hl_store_chunk_remove(struct hl_store *s, int64_t id, uint32_t index,
 /* Every batch <= batch is on stable storage at the target. */
 int hl_store_durable(struct hl_store *s, int64_t id, uint32_t index,
                      uint64_t batch, struct hl_error *err);
-/* Ascending; a nonzero result of fn ends it and is returned. */
+/* Ascending; a nonzero result of fn ends it and is returned. fn may use the
+ * store, but not call this same function again. */
 typedef int hl_store_chunk_fn(void *user, const struct hl_saved_chunk *chunk);
 int hl_store_chunks_load(struct hl_store *s, int64_t id, uint32_t index,
                          hl_store_chunk_fn *fn, void *user,
                          struct hl_error *err);
 
 /* All transfers, oldest first; t is valid during the call. acked and size are
- * summed over the objects (HL_SIZE_UNKNOWN when one is). */
+ * summed over the objects (HL_SIZE_UNKNOWN when one is, or there is none);
+ * token is the first that an object has. fn as above. */
 typedef int hl_store_transfer_fn(void *user, const struct hl_saved *t,
                                  uint64_t size, uint64_t acked,
                                  const char *token);

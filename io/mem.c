@@ -72,7 +72,8 @@ struct mem_object {
     uint64_t part_size;
     struct hl_list parts;
     struct hl_ranges taken;  /* late: not acknowledged yet */
-    struct hl_ranges whole;  /* late: parts that were acknowledged */
+    struct hl_ranges whole;  /* late: parts acknowledged; what is written to
+                              * them again is so at once */
     uint64_t next;           /* seek=0, digest=1: where we are */
     XXH3_state_t *xxh;
 };
@@ -206,9 +207,10 @@ static void acknowledge(struct mem_object *obj, const struct hl_io *io)
     }
     p = part_get(obj, obj->part_size ? io->part : 0);
     HL_ASSERT(p); /* part_enter() made it */
-    if (!obj->knobs.late || !obj->part_size || p->flushed) {
+    if (!obj->knobs.late || !obj->part_size || p->flushed ||
+        hl_ranges_contains(&obj->whole, io->offset, io->offset + io->len)) {
         hl_object_acked(&obj->base, io->offset, io->len);
-        if (io->part_end)
+        if (io->part_end && !obj->knobs.late)
             part_free(p);
         return;
     }
@@ -219,10 +221,12 @@ static void acknowledge(struct mem_object *obj, const struct hl_io *io)
     }
     if (!p->end || !hl_ranges_contains(&obj->taken, first, p->end))
         return;
+    if (hl_ranges_add(&obj->whole, first, p->end))
+        p->flushed = true;
     hl_object_acked(&obj->base, first, p->end - first);
     hl_ranges_remove(&obj->taken, first, p->end);
-    hl_ranges_add(&obj->whole, first, p->end);
-    part_free(p);
+    if (!p->flushed)
+        part_free(p);
 }
 
 static void parts_free(struct mem_object *obj)

@@ -50,10 +50,9 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_runtest_setup(item):
-    # A hanging test must not stop all others: pytest-timeout is not
-    # everywhere, an alarm is.
+    # A test that hangs must not stop all others.
     signal.signal(signal.SIGALRM, lambda *_: pytest.fail("timeout"))
-    signal.alarm(600 if LONG else 120)
+    signal.alarm(900 if LONG else 300)
 
 
 def pytest_runtest_teardown(item):

@@ -6,7 +6,7 @@ import re
 import tree
 
 FUNCTION, FILE, LINE = 70, 800, 80
-TODO = re.compile(r"\b(TODO|FIXME|XXX)\b(?!\(#\d+\))")
+TODO = re.compile(r"(/\*|^\s*\*|#).*\b(TODO|FIXME|XXX)\b(?!\(#\d+\))")
 NAME = re.compile(r"(\w+)\s*\(")
 SOURCE = (".c", ".h", ".py", ".sh")
 

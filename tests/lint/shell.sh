@@ -1,5 +1,5 @@
 #!/bin/sh
-# shellcheck finds nothing in the shell scripts.
+# Nothing that shellcheck knows is wrong with the shell scripts.
 set -eu
 command -v shellcheck >/dev/null || {
     echo "shellcheck is not installed"

@@ -400,6 +400,20 @@ static void wrong_values_are_refused(void **state)
         expect_changed(changes[i][0], changes[i][1], HAUL_E_FORMAT);
 }
 
+/* The root fits the number that this one would be cut to. */
+static void numbers_are_not_cut_to_fit(void **state)
+{
+    (void)state;
+#define HUGE_CHUNKS(n)                                                        \
+    "{\"haul_manifest\":1,\"name\":\"n\",\"size\":1,\"chunk_size\":" n       \
+    ",\"digest\":\"xxh128\",\"root\":\"xxh128:"                               \
+    "0b976f4b638c85daa201524efe0c97ba\",\"whole\":null,\"chunks\":["           \
+    "\"00000000000000000000000000000000\"]}"
+    expect_read(HUGE_CHUNKS("9223372036854775807"), HAUL_OK);
+    expect_read(HUGE_CHUNKS("9223372036854775808"), HAUL_E_FORMAT);
+#undef HUGE_CHUNKS
+}
+
 static void swapped_chunks_are_refused(void **state)
 {
     (void)state;
@@ -605,6 +619,7 @@ int main(void)
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(no_flipped_byte_changes_a_digest),
         cmocka_unit_test(wrong_values_are_refused),
+        cmocka_unit_test(numbers_are_not_cut_to_fit),
         cmocka_unit_test(swapped_chunks_are_refused),
         cmocka_unit_test(newer_format_says_so),
         cmocka_unit_test(bombs_are_refused_before_they_are_parsed),

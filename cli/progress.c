@@ -1,0 +1,555 @@
+/*
+ * What a running transfer shows: a bar for people, events for programs, and
+ * messages that do not tear them apart.
+ *
+ * Threads: progress_say(), progress_log() and progress_pause() any thread,
+ * the others the main thread. Whoever writes to the terminal holds the lock.
+ */
+#include <poll.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+#define LINE_MAX_BYTES 1024
+#define BAR_MIN_COLUMNS 8
+#define COLUMNS_DEFAULT 80
+
+static double seconds_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* ---- The terminal ------------------------------------------------------------ */
+
+static void clear_bar(struct progress *p)
+{
+    if (!p->painted)
+        return;
+    fputs("\r\033[K", p->out);
+    fflush(p->out);
+    p->painted = false;
+}
+
+/* Asked at every bar, so that a new size of the window is used at once. */
+static size_t columns_of(FILE *out)
+{
+    struct winsize w;
+
+    if (ioctl(fileno(out), TIOCGWINSZ, &w) == 0 && w.ws_col > 0)
+        return w.ws_col;
+    return COLUMNS_DEFAULT;
+}
+
+/* In the background the terminal belongs to somebody else. */
+static bool may_paint(const struct progress *p)
+{
+    int fd = fileno(p->out);
+
+    return !p->paused && (!isatty(fd) || tcgetpgrp(fd) == getpgrp());
+}
+
+static void say_locked(struct progress *p, const char *fmt, va_list args)
+{
+    char line[4096];
+
+    vsnprintf(line, sizeof(line), fmt, args);
+    clear_bar(p);
+    if (!p->silent)
+        text_say("%s", line);
+}
+
+void progress_say(struct progress *p, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    pthread_mutex_lock(&p->lock);
+    say_locked(p, fmt, args);
+    pthread_mutex_unlock(&p->lock);
+    va_end(args);
+}
+
+void progress_log(void *user, int level, const char *area, const char *line)
+{
+    struct progress *p = user;
+
+    (void)level;
+    pthread_mutex_lock(&p->lock);
+    clear_bar(p);
+    fprintf(stderr, "%9.3f %-6s %s\n", seconds_now() - p->seconds_begin,
+            area, line);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void progress_pause(struct progress *p, bool on)
+{
+    pthread_mutex_lock(&p->lock);
+    clear_bar(p);
+    p->paused = on;
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- The bar -------------------------------------------------------------------- */
+
+static const char *state_word(uint32_t state)
+{
+    static const char *const words[] = {"new",      "opening",    "moving",
+                                        "checking", "committing", "done",
+                                        "failed"};
+
+    return state < sizeof(words) / sizeof(words[0]) ? words[state] : "moving";
+}
+
+static void draw_bar(char *out, size_t columns, const struct haul_stats *s)
+{
+    uint64_t moved = s->acked_bytes - s->resumed_bytes + s->resent_bytes;
+    double unit = s->bytes ? (double)columns / (double)s->bytes : 0;
+    size_t acked = s->bytes ? (size_t)((double)s->acked_bytes * unit)
+                            : columns;
+    size_t sent = acked;
+
+    /* Taken by the driver, not yet confirmed. */
+    if (s->sent_bytes > moved)
+        sent += (size_t)((double)(s->sent_bytes - moved) * unit);
+    for (size_t i = 0; i < columns; i++)
+        out[i] = i < acked ? '=' : i < sent ? '-' : ' ';
+    out[columns] = '\0';
+}
+
+/* The word at the end: an outage, a state, or what limits the rate. */
+static void end_word(const struct progress *p, const struct haul_stats *s,
+                     char *out, size_t cap)
+{
+    if (p->retry_code)
+        snprintf(out, cap, "retry %u: %s", p->retry_count,
+                 haul_err_text(p->retry_code));
+    else if (s->state != HAUL_STATE_MOVING)
+        snprintf(out, cap, "%s", state_word(s->state));
+    else if (s->limit != HAUL_LIMIT_NONE)
+        snprintf(out, cap, "%s", haul_limit_name((int)s->limit));
+    else
+        *out = '\0';
+}
+
+/* Appends as long as the line stays within room. */
+static bool add_field(char *line, size_t room, const char *fmt, ...)
+    CLI_PRINTF(3, 4);
+static bool add_field(char *line, size_t room, const char *fmt, ...)
+{
+    char field[128];
+    size_t len = strlen(line);
+    va_list args;
+    int n;
+
+    va_start(args, fmt);
+    n = vsnprintf(field, sizeof(field), fmt, args);
+    va_end(args);
+    if (n < 0 || (size_t)n >= sizeof(field) || len + (size_t)n > room)
+        return false;
+    memcpy(line + len, field, (size_t)n + 1);
+    return true;
+}
+
+static void compose_known(const struct progress *p,
+                          const struct haul_stats *s, char *line, size_t room)
+{
+    char acked[16], total[16], rate[16], eta[24] = "-", word[80];
+    char tail[LINE_MAX_BYTES] = "", bar[LINE_MAX_BYTES];
+    unsigned percent = 100;
+    size_t used;
+
+    text_size(acked, sizeof(acked), s->acked_bytes);
+    text_size(total, sizeof(total), s->bytes);
+    text_size(rate, sizeof(rate), s->rate);
+    if (s->rate)
+        text_clock(eta, sizeof(eta), (double)(s->bytes - s->acked_bytes) /
+                                         (double)s->rate);
+    end_word(p, s, word, sizeof(word));
+    if (s->acked_bytes < s->bytes)
+        percent = (unsigned)((double)s->acked_bytes * 100 / (double)s->bytes);
+    add_field(line, room, "%3u%%", percent > 100 ? 100 : percent);
+    room -= strlen(line) < room ? strlen(line) : room;
+    if (add_field(tail, room, "  %7s/%s", acked, total) &&
+        add_field(tail, room, "  %7s/s", rate) &&
+        add_field(tail, room, "  ETA %-7s", eta))
+        add_field(tail, room, "  %-10s", word);
+    used = strlen(tail);
+    if (used + BAR_MIN_COLUMNS + 3 <= room) {
+        draw_bar(bar, room - used - 3, s);
+        add_field(line, LINE_MAX_BYTES - 1, " [");
+        strncat(line, bar, LINE_MAX_BYTES - strlen(line) - 1);
+        add_field(line, LINE_MAX_BYTES - 1, "]");
+    }
+    strncat(line, tail, LINE_MAX_BYTES - strlen(line) - 1);
+}
+
+static void compose_unknown(const struct progress *p,
+                            const struct haul_stats *s, char *line,
+                            size_t room)
+{
+    char acked[16], rate[16], clock[24], word[80];
+
+    text_size(acked, sizeof(acked), s->acked_bytes);
+    text_size(rate, sizeof(rate), s->rate);
+    text_clock(clock, sizeof(clock), (double)s->elapsed_ns / 1e9);
+    end_word(p, s, word, sizeof(word));
+    if (add_field(line, room, "%7s", acked) &&
+        add_field(line, room, "  %7s/s", rate) &&
+        add_field(line, room, "  after %-7s", clock))
+        add_field(line, room, "  %s", word);
+}
+
+static void compose_opening(const struct progress *p,
+                            const struct haul_stats *s, char *line,
+                            size_t room)
+{
+    char clock[24], name[LINE_MAX_BYTES - 64];
+
+    if (p->retry_code) {
+        compose_unknown(p, s, line, room);
+        return;
+    }
+    text_clock(clock, sizeof(clock), (double)s->elapsed_ns / 1e9);
+    text_escape(name, sizeof(name), p->target ? p->target : "");
+    snprintf(line, LINE_MAX_BYTES, "opening  %s  %s", clock, name);
+    text_cut(line, room);
+}
+
+static void paint_bar(struct progress *p, const struct haul_stats *s)
+{
+    char line[LINE_MAX_BYTES] = "";
+    size_t columns, room;
+
+    if (!may_paint(p))
+        return;
+    /* The last column stays free: a full line would wrap. */
+    columns = columns_of(p->out);
+    room = columns < LINE_MAX_BYTES / 2 ? columns - 1 : LINE_MAX_BYTES / 2;
+    if (s->state <= HAUL_STATE_OPENING)
+        compose_opening(p, s, line, room);
+    else if (s->bytes == UINT64_MAX)
+        compose_unknown(p, s, line, room);
+    else
+        compose_known(p, s, line, room);
+    fprintf(p->out, "\r%s\033[K", line);
+    fflush(p->out);
+    p->painted = true;
+}
+
+/* ---- Events for programs ----------------------------------------------------------- */
+
+static void begin_event(struct json *j, struct progress *p, const char *name)
+{
+    json_begin(j, p->out);
+    json_text(j, "event", name);
+}
+
+static void write_progress(struct progress *p, const struct haul_stats *s)
+{
+    struct pollfd fd = {.fd = fileno(p->out), .events = POLLOUT};
+    struct json j;
+    double left = -1;
+
+    /* A reader that is slow must not hold the transfer up; the next one
+     * tells it all. */
+    if (poll(&fd, 1, 0) != 1 || !(fd.revents & POLLOUT))
+        return;
+    if (s->bytes != UINT64_MAX && s->rate)
+        left = (double)(s->bytes - s->acked_bytes) / (double)s->rate;
+    begin_event(&j, p, "progress");
+    json_u64(&j, "bytes", s->bytes);
+    json_u64(&j, "acked", s->acked_bytes);
+    json_u64(&j, "sent", s->sent_bytes);
+    json_seconds(&j, "seconds", (double)s->elapsed_ns / 1e9);
+    json_u64(&j, "rate", s->rate);
+    json_seconds(&j, "eta", left);
+    json_u64(&j, "resumed_from", s->resumed_bytes);
+    json_u64(&j, "resent", s->resent_bytes);
+    json_u64(&j, "retries", s->retries);
+    json_u64(&j, "connections", s->connections);
+    json_u64(&j, "streams", s->streams);
+    json_u64(&j, "memory", s->memory_bytes);
+    json_seconds(&j, "rtt", s->rtt_ns ? (double)s->rtt_ns / 1e9 : -1);
+    json_text(&j, "limit", haul_limit_name((int)s->limit));
+    json_end(&j);
+}
+
+static void write_error(struct progress *p, const char *name,
+                        const struct haul_error *error)
+{
+    struct json j;
+
+    begin_event(&j, p, name);
+    json_text(&j, "error", error->message);
+    json_text(&j, "hint", error->hint);
+    json_text(&j, "detail", error->detail);
+    json_text(&j, "code", haul_err_name(error->code));
+    json_u64(&j, "attempts", error->attempts);
+    json_end(&j);
+}
+
+static void write_end(struct progress *p, const struct haul_result *r,
+                      const struct haul_error *error, int status)
+{
+    double seconds = r ? (double)r->elapsed_ns / 1e9 : -1;
+    uint64_t none = UINT64_MAX, rate = none;
+    bool done = status == 0;
+    struct json j;
+
+    if (r && seconds > 0 && r->acked_bytes >= r->resumed_from)
+        rate = (uint64_t)((double)(r->acked_bytes - r->resumed_from) /
+                          seconds);
+    begin_event(&j, p, done ? "done" : "failed");
+    json_text(&j, "source", r && *r->source && !p->verify ? r->source
+                                                          : p->source);
+    json_text(&j, "target", r && *r->target ? r->target : p->target);
+    json_u64(&j, "bytes", r ? r->bytes : none);
+    json_u64(&j, "acked", r ? r->acked_bytes : none);
+    json_seconds(&j, "seconds", seconds);
+    json_u64(&j, "rate", rate);
+    json_u64(&j, "resumed_from", r ? r->resumed_from : none);
+    json_u64(&j, "resent", r ? r->resent_bytes : none);
+    json_u64(&j, "connections", r ? r->connections : none);
+    json_u64(&j, "streams", r ? r->streams : none);
+    json_text(&j, "digest", r ? r->digest : NULL);
+    json_text(&j, "verified", r ? r->verified : NULL);
+    json_text(&j, "limit", r ? haul_limit_name((int)r->limit) : NULL);
+    json_u64(&j, "exit", (uint64_t)status);
+    json_text(&j, "error", done ? NULL : error->message);
+    json_text(&j, "hint", done ? NULL : error->hint);
+    json_text(&j, "note", r ? r->note : NULL);
+    json_bool(&j, "durable", r && r->durable);
+    json_end(&j);
+}
+
+/* ---- What happens ---------------------------------------------------------------------- */
+
+/* Each kind of retry is told once; progress_end() says how often. */
+static void note_retry(struct progress *p, const struct haul_error *error)
+{
+    unsigned i = 0;
+
+    p->retry_code = error->code;
+    p->retry_count++;
+    while (i < PROGRESS_KINDS_MAX && p->kinds[i].code &&
+           p->kinds[i].code != error->code)
+        i++;
+    if (i == PROGRESS_KINDS_MAX)
+        return;
+    p->kinds[i].code = error->code;
+    if (p->kinds[i].count++ == 0 && p->verbose)
+        progress_say(p, "trying again: %s", error->message);
+}
+
+static void tell_warning(struct progress *p, const struct haul_error *error)
+{
+    pthread_mutex_lock(&p->lock);
+    clear_bar(p);
+    if (!p->quiet && !p->silent) {
+        text_say("warning: %s", error->message);
+        if (error->hint)
+            text_say("hint: %s", error->hint);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void show_stats(struct progress *p, const struct haul_stats *s,
+                       bool state_changed)
+{
+    struct json j;
+
+    if (p->mode == PROGRESS_BAR) {
+        pthread_mutex_lock(&p->lock);
+        paint_bar(p, s);
+        pthread_mutex_unlock(&p->lock);
+    } else if (p->mode == PROGRESS_JSON && state_changed) {
+        begin_event(&j, p, "state");
+        json_text(&j, "state", state_word(s->state));
+        json_end(&j);
+    } else if (p->mode == PROGRESS_JSON) {
+        write_progress(p, s);
+    }
+}
+
+void progress_event(struct progress *p, const struct haul_event *ev)
+{
+    const struct haul_stats *s = ev->stats;
+    bool changed = s->state != p->state;
+
+    if (s->acked_bytes > p->acked || changed)
+        p->retry_code = 0;
+    p->acked = s->acked_bytes;
+    p->state = s->state;
+    if (ev->type == HAUL_EV_RETRY && ev->error) {
+        note_retry(p, ev->error);
+        if (p->mode == PROGRESS_JSON)
+            write_error(p, "retry", ev->error);
+    } else if (ev->type == HAUL_EV_WARNING && ev->error) {
+        tell_warning(p, ev->error);
+        if (p->mode == PROGRESS_JSON)
+            write_error(p, "warning", ev->error);
+    } else if ((ev->type == HAUL_EV_STATE ||
+                ev->type == HAUL_EV_PROGRESS) &&
+               s->state < HAUL_STATE_DONE) {
+        show_stats(p, s, ev->type == HAUL_EV_STATE);
+    }
+}
+
+/* ---- The end --------------------------------------------------------------------------- */
+
+static void say_summary(const struct progress *p, const struct haul_result *r)
+{
+    char size[16], time[32], rate[16], more[16];
+    double seconds = (double)r->elapsed_ns / 1e9;
+    uint64_t moved = r->acked_bytes - r->resumed_from;
+    char head[4096], line[8192];
+
+    if (p->verify)
+        snprintf(head, sizeof(head), "%s  matches its manifest, ",
+                 p->target);
+    else
+        snprintf(head, sizeof(head), "%s -> %s  ", p->source,
+                 *r->target ? r->target : p->target);
+    text_size(size, sizeof(size), r->bytes);
+    text_duration(time, sizeof(time), seconds);
+    text_size(rate, sizeof(rate),
+              seconds > 0 ? (uint64_t)((double)moved / seconds) : 0);
+    if (r->note)
+        snprintf(line, sizeof(line), "%s%s, %s", head, size, r->note);
+    else
+        snprintf(line, sizeof(line),
+                 "%s%s in %s, %s/s, verified: %s, limit: %s", head, size, time,
+                 rate, r->verified, haul_limit_name((int)r->limit));
+    text_escape(head, sizeof(head), line);
+    fprintf(stderr, "%s\n", head);
+    *line = '\0';
+    text_size(more, sizeof(more), r->resumed_from);
+    if (r->resumed_from && !r->note)
+        add_field(line, 256, ", continued at %s", more);
+    text_size(more, sizeof(more), r->resent_bytes);
+    if (r->resent_bytes)
+        add_field(line, 256, ", %s sent again", more);
+    if (p->verbose && r->digest)
+        add_field(line, 256, ", %s", r->digest);
+    if (*line)
+        fprintf(stderr, "  %s\n", line + 2);
+}
+
+static void say_failure(const struct progress *p, const struct haul_result *r,
+                        const struct haul_error *error)
+{
+    char acked[16], total[16] = "all";
+
+    text_say_error(error, p->verbose);
+    if (!r || !p->continues || !r->acked_bytes || p->verify)
+        return;
+    text_size(acked, sizeof(acked), r->acked_bytes);
+    if (r->bytes != UINT64_MAX)
+        text_size(total, sizeof(total), r->bytes);
+    text_say("%s of %s confirmed%s", acked, total,
+             error->retryable ? "; the same command continues" : "");
+}
+
+static void say_retries(const struct progress *p)
+{
+    for (unsigned i = 0; i < PROGRESS_KINDS_MAX && p->kinds[i].count; i++)
+        if (p->kinds[i].count > 1)
+            text_say("tried again %u times: %s", p->kinds[i].count,
+                     haul_err_text(p->kinds[i].code));
+}
+
+int progress_end(struct progress *p, const struct haul_result *r,
+                 const struct haul_error *error)
+{
+    struct haul_error said = *error;
+    int status = haul_err_exit_status(error->code);
+
+    if (!said.message || !*said.message)
+        said.message = haul_err_text(error->code);
+    pthread_mutex_lock(&p->lock);
+    clear_bar(p);
+    if (!p->silent) {
+        if (p->verbose)
+            say_retries(p);
+        if (status)
+            say_failure(p, r, &said);
+        else if (r && p->summary && !p->quiet)
+            say_summary(p, r);
+    }
+    if (p->mode == PROGRESS_JSON)
+        write_end(p, r, &said, status);
+    pthread_mutex_unlock(&p->lock);
+    return status;
+}
+
+/* ---- Beginning -------------------------------------------------------------------------- */
+
+static enum progress_mode choose_mode(const struct args *a, int fd)
+{
+    const char *term = getenv("TERM");
+
+    if (a->progress == PROGRESS_BAR || a->progress == PROGRESS_JSON)
+        return a->progress;
+    if (a->progress == PROGRESS_NONE || a->quiet)
+        return PROGRESS_NONE;
+    if (isatty(fd))
+        return term && strcmp(term, "dumb") ? PROGRESS_BAR : PROGRESS_NONE;
+    return a->progress_fd >= 0 ? PROGRESS_JSON : PROGRESS_NONE;
+}
+
+int progress_init(struct progress *p, const struct args *a)
+{
+    bool to_stdout = a->word_count > 2 && !strcmp(a->words[0], "copy") &&
+                     !strcmp(a->words[2], "-");
+    int fd = a->progress_fd;
+
+    memset(p, 0, sizeof(*p));
+    pthread_mutex_init(&p->lock, NULL);
+    p->quiet = a->quiet;
+    p->verbose = a->verbose;
+    p->summary = true;
+    p->seconds_begin = seconds_now();
+    if (fd < 0)
+        fd = a->progress == PROGRESS_JSON && !to_stdout ? STDOUT_FILENO
+                                                        : STDERR_FILENO;
+    p->mode = choose_mode(a, fd);
+    p->silent = p->mode == PROGRESS_JSON && fd == STDERR_FILENO;
+    if (p->mode == PROGRESS_NONE)
+        return 0;
+    p->out = fd == STDOUT_FILENO   ? stdout
+             : fd == STDERR_FILENO ? stderr
+                                   : fdopen(fd, "w");
+    if (p->out) {
+        setvbuf(p->out, NULL, _IOFBF, BUFSIZ);
+        return 0;
+    }
+    text_say("cannot write to descriptor '%d'", fd);
+    return haul_err_exit_status(HAUL_E_INVAL);
+}
+
+void progress_fini(struct progress *p)
+{
+    if (p->out && p->out != stdout && p->out != stderr)
+        fclose(p->out);
+    pthread_mutex_destroy(&p->lock);
+}
+
+void progress_start(struct progress *p)
+{
+    struct json j;
+
+    if (p->mode != PROGRESS_JSON)
+        return;
+    begin_event(&j, p, "start");
+    json_text(&j, "source", p->source);
+    json_text(&j, "target", p->target);
+    json_end(&j);
+}
