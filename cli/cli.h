@@ -182,7 +182,7 @@ void progress_event(struct progress *p, const struct haul_event *ev);
 int progress_end(struct progress *p, const struct haul_result *r,
                  const struct haul_error *error);
 /* A line between the bars. Any thread. */
-void progress_say(struct progress *p, const char *fmt, ...) CLI_PRINTF(2, 3);
+void progress_say(struct progress *p, const char *text);
 /* A haul_log_fn; user is a struct progress. */
 void progress_log(void *user, int level, const char *area, const char *line);
 /* Keeps the bar away while the terminal is used for something else. */

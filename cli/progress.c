@@ -56,25 +56,13 @@ static bool may_paint(const struct progress *p)
     return !p->paused && (!isatty(fd) || tcgetpgrp(fd) == getpgrp());
 }
 
-static void say_locked(struct progress *p, const char *fmt, va_list args)
+void progress_say(struct progress *p, const char *text)
 {
-    char line[4096];
-
-    vsnprintf(line, sizeof(line), fmt, args);
+    pthread_mutex_lock(&p->lock);
     clear_bar(p);
     if (!p->silent)
-        text_say("%s", line);
-}
-
-void progress_say(struct progress *p, const char *fmt, ...)
-{
-    va_list args;
-
-    va_start(args, fmt);
-    pthread_mutex_lock(&p->lock);
-    say_locked(p, fmt, args);
+        text_say("%s", text);
     pthread_mutex_unlock(&p->lock);
-    va_end(args);
 }
 
 void progress_log(void *user, int level, const char *area, const char *line)
@@ -86,6 +74,7 @@ void progress_log(void *user, int level, const char *area, const char *line)
     clear_bar(p);
     fprintf(stderr, "%9.3f %-6s %s\n", seconds_now() - p->seconds_begin,
             area, line);
+    fflush(stderr);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -345,20 +334,20 @@ static void note_retry(struct progress *p, const struct haul_error *error)
     if (i == PROGRESS_KINDS_MAX)
         return;
     p->kinds[i].code = error->code;
-    if (p->kinds[i].count++ == 0 && p->verbose)
-        progress_say(p, "trying again: %s", error->message);
+    if (p->kinds[i].count++ == 0 && p->verbose && !p->silent) {
+        clear_bar(p);
+        text_say("trying again: %s", error->message);
+    }
 }
 
 static void tell_warning(struct progress *p, const struct haul_error *error)
 {
-    pthread_mutex_lock(&p->lock);
+    if (p->quiet || p->silent)
+        return;
     clear_bar(p);
-    if (!p->quiet && !p->silent) {
-        text_say("warning: %s", error->message);
-        if (error->hint)
-            text_say("hint: %s", error->hint);
-    }
-    pthread_mutex_unlock(&p->lock);
+    text_say("warning: %s", error->message);
+    if (error->hint)
+        text_say("hint: %s", error->hint);
 }
 
 static void show_stats(struct progress *p, const struct haul_stats *s,
@@ -367,9 +356,7 @@ static void show_stats(struct progress *p, const struct haul_stats *s,
     struct json j;
 
     if (p->mode == PROGRESS_BAR) {
-        pthread_mutex_lock(&p->lock);
         paint_bar(p, s);
-        pthread_mutex_unlock(&p->lock);
     } else if (p->mode == PROGRESS_JSON && state_changed) {
         begin_event(&j, p, "state");
         json_text(&j, "state", state_word(s->state));
@@ -384,6 +371,7 @@ void progress_event(struct progress *p, const struct haul_event *ev)
     const struct haul_stats *s = ev->stats;
     bool changed = s->state != p->state;
 
+    pthread_mutex_lock(&p->lock);
     if (s->acked_bytes > p->acked || changed)
         p->retry_code = 0;
     p->acked = s->acked_bytes;
@@ -401,6 +389,7 @@ void progress_event(struct progress *p, const struct haul_event *ev)
                s->state < HAUL_STATE_DONE) {
         show_stats(p, s, ev->type == HAUL_EV_STATE);
     }
+    pthread_mutex_unlock(&p->lock);
 }
 
 /* ---- The end --------------------------------------------------------------------------- */
@@ -409,7 +398,9 @@ static void say_summary(const struct progress *p, const struct haul_result *r)
 {
     char size[16], time[32], rate[16], more[16];
     double seconds = (double)r->elapsed_ns / 1e9;
-    uint64_t moved = r->acked_bytes - r->resumed_from;
+    uint64_t moved = r->acked_bytes > r->resumed_from
+                         ? r->acked_bytes - r->resumed_from
+                         : 0;
     char head[4096], line[8192];
 
     if (p->verify)
@@ -441,6 +432,7 @@ static void say_summary(const struct progress *p, const struct haul_result *r)
         add_field(line, 256, ", %s", r->digest);
     if (*line)
         fprintf(stderr, "  %s\n", line + 2);
+    fflush(stderr);
 }
 
 static void say_failure(const struct progress *p, const struct haul_result *r,
@@ -476,14 +468,12 @@ int progress_end(struct progress *p, const struct haul_result *r,
         said.message = haul_err_text(error->code);
     pthread_mutex_lock(&p->lock);
     clear_bar(p);
-    if (!p->silent) {
-        if (p->verbose)
-            say_retries(p);
-        if (status)
-            say_failure(p, r, &said);
-        else if (r && p->summary && !p->quiet)
-            say_summary(p, r);
-    }
+    if (!p->silent && p->verbose)
+        say_retries(p);
+    if (!p->silent && status)
+        say_failure(p, r, &said);
+    else if (r && p->summary && !p->quiet && p->mode != PROGRESS_JSON)
+        say_summary(p, r);
     if (p->mode == PROGRESS_JSON)
         write_end(p, r, &said, status);
     pthread_mutex_unlock(&p->lock);

@@ -146,8 +146,9 @@ static void tell_stopping(struct run *r)
     if (!stopping || told)
         return;
     told = true;
-    progress_say(&r->progress, "stopping%s",
-                 r->progress.continues ? "; the same command continues" : "");
+    progress_say(&r->progress, r->progress.continues
+                                   ? "stopping; the same command continues"
+                                   : "stopping");
 }
 
 static int on_event(void *user, const struct haul_event *ev)

@@ -152,6 +152,7 @@ void text_say(const char *fmt, ...)
     va_end(args);
     text_escape(line, sizeof(line), raw);
     fprintf(stderr, "haul: %s\n", line);
+    fflush(stderr); /* progress.c gives it a buffer */
 }
 
 void text_say_error(const struct haul_error *error, bool with_detail)

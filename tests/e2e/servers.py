@@ -67,6 +67,15 @@ def descendants(pid):
     return found
 
 
+def alive(pid):
+    """Runs, and is not only waiting to be buried."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 class Keys:
     """Key pairs: of the user, of a stranger, and of the host (two kinds)."""
 
@@ -173,11 +182,15 @@ class Daemon:
 
     @staticmethod
     def kill(pids):
+        """Returns when they are gone."""
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+        end = time.monotonic() + 5
+        while any(map(alive, pids)) and time.monotonic() < end:
+            time.sleep(0.002)
 
     def url(self, path, port=None, user=USER):
         return "sftp://%s@127.0.0.1:%d%s" % (user, port or self.port, path)

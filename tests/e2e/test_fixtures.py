@@ -30,12 +30,24 @@ def test_sftp_puts_and_gets_through_every_server(sftp, server, work, remote,
     put_and_get(sftp, server, work, remote, dump, 5 * MI + 1)
 
 
-def test_stopped_server_leaves_nothing_behind(start, keys, sftp, remote):
+def test_stopped_server_leaves_nothing_behind(start, keys):
     server = start(servers.Sshd, keys)
-    assert sftp(server, "ls " + remote).returncode == 0
-    pids = [server.process.pid] + servers.descendants(server.process.pid)
-    server.stop()
-    assert not any(os.path.exists("/proc/%d" % p) for p in pids)
+    with subprocess.Popen(
+            [servers.program("ssh"), "-F", "none", "-p", str(server.port),
+             "-i", keys.identity, "-o", "StrictHostKeyChecking=no",
+             "-o", "UserKnownHostsFile=/dev/null", "-o", "IdentityAgent=none",
+             servers.USER + "@127.0.0.1", "-s", "sftp"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL) as client:
+        client.stdin.write(b"\0\0\0\5\1\0\0\0\3")
+        client.stdin.flush()
+        client.stdout.read(5)
+        pids = servers.descendants(server.process.pid)
+        assert pids  # the session
+        pids.append(server.process.pid)
+        server.stop()
+        client.kill()
+    assert not any(map(servers.alive, pids))
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port))
 

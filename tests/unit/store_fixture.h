@@ -43,12 +43,13 @@ static inline int remove_one(const char *p, const struct stat *st, int type,
 
 static inline int teardown(void **state)
 {
+    int rc = nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+
     (void)state;
-    if (hl_mem_live() != 0) {
-        print_error("%lld allocations are left\n", (long long)hl_mem_live());
-        return -1;
-    }
-    return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    if (hl_mem_live() == 0)
+        return rc;
+    print_error("%lld allocations are left\n", (long long)hl_mem_live());
+    return -1;
 }
 
 static inline struct hl_store *open_store(const char *name)

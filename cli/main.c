@@ -1,0 +1,125 @@
+/* The haul command: finds what to do and does it. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "cli.h"
+
+#define ENDPOINT "speed patience SSH talk help"
+
+const struct command cli_commands[] = {
+    {"copy", "SOURCE TARGET", "Copies SOURCE to TARGET",
+     "Each is a path, - (standard input or output), user@host:path or\n"
+     "sftp://user@host:port/path. The same command continues an interrupted\n"
+     "copy. A TARGET that is a folder gets the name of SOURCE.\n",
+     "transfer " ENDPOINT, 2, 2, copy_run},
+    {"verify", "TARGET [MANIFEST]",
+     "Reads TARGET again and compares it with a manifest",
+     "MANIFEST is what copy --manifest wrote; without it, NAME.haul.json "
+     "beside a\nlocal TARGET is taken.\n",
+     ENDPOINT, 1, 2, verify_run},
+    {"jobs", "list | show ID | cancel ID | forget ID",
+     "Transfers that earlier runs left unfinished",
+     "cancel removes what the transfer left at its target; forget drops its "
+     "state\neven when the target cannot be reached.\n",
+     "jobs patience SSH talk help", 1, 2, jobs_run},
+    {"completion", "bash|zsh", NULL, "", "help", 1, 1, completion_run},
+    {0},
+};
+
+static int usage_status(void)
+{
+    return haul_err_exit_status(HAUL_E_INVAL);
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (const struct command *c = cli_commands; c->name; c++)
+        if (!strcmp(c->name, name))
+            return c;
+    return NULL;
+}
+
+static int refuse_command(const char *name)
+{
+    const struct command *nearest = NULL;
+    unsigned least = 3;
+
+    for (const struct command *c = cli_commands; c->name; c++) {
+        unsigned distance = text_distance(name, c->name);
+
+        if (c->about && distance < least) {
+            least = distance;
+            nearest = c;
+        }
+    }
+    text_say("unknown command '%s'", name);
+    if (nearest)
+        text_say("hint: Did you mean haul %s?", nearest->name);
+    else
+        text_say("hint: See haul --help.");
+    return usage_status();
+}
+
+static int check_words(const struct args *a, const struct command *c)
+{
+    int count = a->word_count - 1;
+
+    if (count >= c->words_min && count <= c->words_max)
+        return 0;
+    if (count > c->words_max)
+        text_say("too many operands: '%s'", a->words[c->words_max + 1]);
+    else
+        text_say("operands are missing");
+    text_say("hint: Usage: haul %s [options] %s", c->name, c->operands);
+    return HAUL_E_INVAL;
+}
+
+/* --help and --version; a disk or pipe that is full is an error. */
+static int flush_output(int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    if (errno != EPIPE)
+        text_say("cannot write standard output: %s", strerror(errno));
+    return status ? status : haul_err_exit_status(HAUL_E_WRITE);
+}
+
+static int print_version(void)
+{
+    uint32_t v = haul_version();
+
+    printf("haul %u.%u.%u (%s)\n", v >> 16, v >> 8 & 0xff, v & 0xff,
+           haul_features());
+    return flush_output(0);
+}
+
+static int run_command(struct args *a)
+{
+    const struct command *c = find_command(a->words[0]);
+
+    if (!c)
+        return refuse_command(a->words[0]);
+    if (a->help && c->about) {
+        help_command(stdout, c);
+        return 0;
+    }
+    if (args_check_groups(a, c->name, c->groups) || check_words(a, c))
+        return usage_status();
+    return c->run(a);
+}
+
+int main(int argc, char **argv)
+{
+    struct args a;
+
+    signal(SIGPIPE, SIG_IGN);
+    if (args_parse(&a, argc, argv))
+        return usage_status();
+    if (a.version)
+        return print_version();
+    if (a.word_count)
+        return flush_output(run_command(&a));
+    help_all(a.help ? stdout : stderr);
+    return a.help ? flush_output(0) : usage_status();
+}

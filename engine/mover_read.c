@@ -1,0 +1,370 @@
+/* Reading and digesting. See mover_private.h. */
+#include "mover_private.h"
+
+#include <string.h>
+
+#define PIECES_MAX 8192u
+
+/* The whole digest and the chunk's are taken block by block, so that the
+ * second finds the bytes in the cache. */
+#define DIGEST_BLOCK (128u * 1024u)
+
+/* ---- Digesting ------------------------------------------------------------- */
+
+static void pass_on(struct hl_piece *p)
+{
+    if (p->m->c.target) {
+        hl_piece_set_ready(p);
+        return;
+    }
+    if (hl_mover_mark_acked(p->m, p->slice.offset, p->slice.offset + p->slice.len))
+        return;
+    hl_piece_complete(p);
+}
+
+static void run_digest(struct hl_work *work)
+{
+    struct hl_piece *p = HL_CONTAINER(work, struct hl_piece, work);
+    const struct hl_digest *d = p->m->c.digest;
+    const uint8_t *data = p->buf->data;
+    size_t len = p->slice.len;
+    void *state = p->in_lane ? d->ordered_new() : NULL;
+
+    if (!state) {
+        d->run(data, len, p->digest);
+        if (p->in_lane)
+            d->ordered_update(p->m->whole_state, data, len);
+        return;
+    }
+    for (size_t at = 0; at < len; at += DIGEST_BLOCK) {
+        size_t n = hl_min(DIGEST_BLOCK, len - at);
+
+        d->ordered_update(state, data + at, n);
+        d->ordered_update(p->m->whole_state, data + at, n);
+    }
+    d->ordered_final(state, p->digest);
+    d->ordered_free(state);
+}
+
+static void start_digest(struct hl_piece *p, bool in_lane);
+
+static void next_in_lane(struct hl_mover *m)
+{
+    struct hl_node *n = hl_list_first(&m->parked);
+    struct hl_piece *p = n ? HL_CONTAINER(n, struct hl_piece, node) : NULL;
+
+    if (!p || p->slice.offset != m->whole_next || m->lane_busy)
+        return;
+    hl_list_remove(&p->node);
+    m->parked_bytes -= p->slice.len;
+    start_digest(p, true);
+}
+
+/* Gives the whole digest up: the order cannot be kept at this memory. */
+static void drop_whole(struct hl_mover *m)
+{
+    struct hl_node *n;
+
+    m->whole = false;
+    while ((n = hl_list_pop(&m->parked)))
+        start_digest(HL_CONTAINER(n, struct hl_piece, node), false);
+    m->parked_bytes = 0;
+}
+
+static void on_digested(struct hl_work *work)
+{
+    struct hl_piece *p = HL_CONTAINER(work, struct hl_piece, work);
+    struct hl_mover *m = p->m;
+
+    m->digesting--;
+    if (p->in_lane) {
+        m->lane_busy = false;
+        m->whole_next += p->slice.len;
+    }
+    if (m->stopping) {
+        hl_piece_drop(p);
+        hl_mover_pump(m);
+        return;
+    }
+    p->digested = true;
+    if (m->whole)
+        next_in_lane(m);
+    pass_on(p);
+    hl_mover_pump(m);
+}
+
+/* A second reading of the same chunk must give the same bytes. */
+static void on_digested_again(struct hl_work *work)
+{
+    struct hl_piece *p = HL_CONTAINER(work, struct hl_piece, work);
+    struct hl_mover *m = p->m;
+
+    if (memcmp(p->before, p->digest, m->c.digest->size) && !m->stopping) {
+        struct hl_error err = {0};
+
+        hl_err(&err, HAUL_E_CHANGED, 0,
+               "the source changed: bytes %llu to %llu differ from what was "
+               "read before",
+               (unsigned long long)p->slice.offset,
+               (unsigned long long)(p->slice.offset + p->slice.len));
+        hl_mover_fail(m, err.code, &err);
+    }
+    on_digested(work);
+}
+
+static void start_digest(struct hl_piece *p, bool in_lane)
+{
+    struct hl_mover *m = p->m;
+
+    p->state = HL_PIECE_DIGESTING;
+    p->in_lane = in_lane;
+    if (in_lane)
+        m->lane_busy = true;
+    p->work.run = run_digest;
+    p->work.done = on_digested;
+    if (p->digested) {
+        memcpy(p->before, p->digest, HL_DIGEST_MAX);
+        p->work.done = on_digested_again;
+    }
+    m->digesting++;
+    hl_workers_submit(m->c.workers, &p->work);
+}
+
+static void digest_piece(struct hl_piece *p)
+{
+    struct hl_mover *m = p->m;
+
+    if (!m->c.digest) {
+        pass_on(p);
+        return;
+    }
+    if (!m->whole || p->slice.offset < m->whole_next) {
+        start_digest(p, false);
+        return;
+    }
+    p->state = HL_PIECE_PARKED;
+    hl_piece_insert(&m->parked, p);
+    m->parked_bytes += p->slice.len;
+    next_in_lane(m);
+    /* While the lane is busy the rest waits its turn; when it is not, a piece
+     * is missing and the others must not hold all buffers for it. */
+    if (!m->lane_busy && m->parked_bytes > hl_pool_limit(m->c.pool) / 2)
+        drop_whole(m);
+}
+
+/* ---- Reading --------------------------------------------------------------- */
+
+static void submit_read(struct hl_piece *p);
+
+static int source_ended_early(struct hl_piece *p)
+{
+    struct hl_mover *m = p->m;
+    struct hl_error err = {0};
+
+    hl_err(&err, HAUL_E_CHANGED, 0,
+           "the source shrank: it ends at %llu of %llu bytes",
+           (unsigned long long)(p->slice.offset + p->filled),
+           (unsigned long long)m->size);
+    hl_piece_drop(p);
+    hl_mover_fail(m, err.code, &err);
+    return err.code;
+}
+
+/* The read ended at the end of a source of unknown size. Returns false when
+ * nothing is left of the piece. */
+static bool cut_at_end(struct hl_piece *p)
+{
+    struct hl_mover *m = p->m;
+    uint64_t end = p->slice.offset + p->filled;
+
+    if (m->size == HL_SIZE_UNKNOWN || end < m->size) {
+        m->size = end;
+        hl_cursors_set_size(m->cursors, end);
+    }
+    p->slice.len = p->filled;
+    p->slice.part_end = true;
+    if (p->filled)
+        return true;
+    hl_piece_drop(p);
+    return false;
+}
+
+static void on_read(struct hl_op *op)
+{
+    struct hl_piece *p = op->user;
+    struct hl_mover *m = p->m;
+
+    m->source.out--;
+    if (op->rc || m->stopping) {
+        struct hl_error err = op->error;
+
+        /* A failed reading is repeated as a whole: its buffer goes. */
+        p->filled = 0;
+        hl_piece_failed(p, &m->source, op->rc, &err);
+        hl_mover_pump(m);
+        return;
+    }
+    hl_mover_progressed(m);
+    HL_ASSERT(p->io.done <= p->io.len);
+    m->source.retry.answered = true;
+    hl_retry_progress(&m->source.retry);
+    p->filled += p->io.done;
+    m->read_end = hl_max(m->read_end, p->slice.offset + p->filled);
+    m->stats.read_bytes += p->io.done;
+    if (p->filled < p->slice.len) {
+        bool end = p->io.eof || p->io.done == 0;
+
+        if (!end) {
+            submit_read(p);
+            return;
+        }
+        if (m->c.size != HL_SIZE_UNKNOWN)
+            source_ended_early(p);
+        else if (cut_at_end(p))
+            digest_piece(p);
+    } else {
+        digest_piece(p);
+    }
+    hl_mover_pump(m);
+}
+
+static void submit_read(struct hl_piece *p)
+{
+    struct hl_mover *m = p->m;
+
+    p->state = HL_PIECE_READING;
+    memset(&p->io, 0, sizeof(p->io));
+    p->io.op.done = on_read;
+    p->io.op.user = p;
+    p->io.offset = p->slice.offset + p->filled;
+    p->io.len = p->slice.len - p->filled;
+    p->io.data = p->buf->data + p->filled;
+    p->io.buf = p->buf;
+    p->io.part = p->slice.part;
+    m->source.out++;
+    hl_driver_read(m->c.source, &p->io);
+}
+
+static void on_buffer(struct hl_pool_waiter *w, struct hl_buf *buf)
+{
+    struct hl_mover *m = HL_CONTAINER(w, struct hl_mover, waiter);
+
+    m->waiting = false;
+    m->stats.memory_wait_ns += hl_mover_now(m) - m->wait_since_ns;
+    m->spare = buf;
+    hl_mover_pump(m);
+}
+
+/* In ordered parts pieces further on hold buffers while they wait for an
+ * earlier one that has none; the last of them gives its buffer up. */
+static struct hl_buf *steal_buffer(struct hl_mover *m, const struct hl_piece *p)
+{
+    struct hl_node *n = m->ready.head.prev;
+    struct hl_piece *last;
+    struct hl_buf *buf;
+
+    if (!hl_mover_is_ordered(m) || !hl_mover_can_seek(m) || n == &m->ready.head)
+        return NULL;
+    last = HL_CONTAINER(n, struct hl_piece, node);
+    if (last->slice.offset <= p->slice.offset)
+        return NULL;
+    hl_list_remove(&last->node);
+    buf = last->buf;
+    last->buf = NULL;
+    hl_piece_set_again(last);
+    return buf;
+}
+
+static bool get_buffer(struct hl_mover *m, const struct hl_piece *redo)
+{
+    if (!m->spare)
+        m->spare = hl_pool_get(m->c.pool, m->c.chunk_size);
+    if (!m->spare && redo)
+        m->spare = steal_buffer(m, redo);
+    if (m->spare)
+        return true;
+    m->waiter.size = m->c.chunk_size;
+    m->waiter.ready = on_buffer;
+    m->waiting = true;
+    m->wait_since_ns = hl_mover_now(m);
+    hl_pool_wait(m->c.pool, &m->waiter);
+    return false;
+}
+
+/* The first piece to read again that may be read now. */
+static struct hl_piece *redo_now(struct hl_mover *m, uint64_t now)
+{
+    for (struct hl_node *n = hl_list_first(&m->redo); n;
+         n = hl_list_next(&m->redo, n)) {
+        struct hl_piece *p = HL_CONTAINER(n, struct hl_piece, node);
+
+        if (p->not_before_ns <= now)
+            return p;
+        m->wake_ns = hl_min(m->wake_ns, p->not_before_ns);
+    }
+    return NULL;
+}
+
+static bool rate_allows(struct hl_mover *m, uint64_t now)
+{
+    uint64_t at =
+        m->c.rate ? hl_rate_take(m->c.rate, m->c.chunk_size, now) : 0;
+
+    if (!at) {
+        if (m->rate_since_ns)
+            m->stats.rate_wait_ns += now - m->rate_since_ns;
+        m->rate_since_ns = 0;
+        return true;
+    }
+    if (!m->rate_since_ns)
+        m->rate_since_ns = now;
+    m->wake_ns = hl_min(m->wake_ns, at);
+    return false;
+}
+
+/* Starts one more read. false: none can be started now. */
+static bool start_read(struct hl_mover *m)
+{
+    uint64_t now = hl_mover_now(m);
+    struct hl_piece *p = redo_now(m, now);
+    struct hl_slice slice;
+
+    if (now < m->source.hold_ns) {
+        if (p || !hl_cursors_exhausted(m->cursors))
+            m->wake_ns = hl_min(m->wake_ns, m->source.hold_ns);
+        return false;
+    }
+    if (!p && (hl_cursors_exhausted(m->cursors) || m->pieces >= PIECES_MAX))
+        return false;
+    if (!get_buffer(m, p) || !rate_allows(m, now))
+        return false;
+    if (p) {
+        hl_list_remove(&p->node);
+    } else {
+        uint32_t open_max = m->c.layout.streams_max;
+
+        if (!hl_cursors_next(m->cursors, open_max ? open_max : 1, &slice))
+            return false;
+        p = hl_piece_new(m, &slice);
+        if (!p) {
+            hl_mover_fail(m, HAUL_E_NOMEM, NULL);
+            return false;
+        }
+    }
+    p->buf = m->spare;
+    m->spare = NULL;
+    submit_read(p);
+    return true;
+}
+
+void hl_mover_pump_reads(struct hl_mover *m)
+{
+    while (!m->waiting && start_read(m))
+        ;
+    if (m->spare) {
+        struct hl_buf *buf = m->spare;
+
+        m->spare = NULL;
+        hl_pool_put(m->c.pool, buf);
+    }
+}
