@@ -139,8 +139,8 @@ $(B)/tests/api/%: tests/api/%.c $(B)/libhaul.so.$(VERSION)
 	@mkdir -p $(@D)
 	@$(if $(Q),echo "  LD      $@")
 	$(Q)ln -sf libhaul.so.$(VERSION) $(B)/libhaul.so.$(SOVERSION)
-	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -Iinclude $(WARN) $(OPT) $(HARDEN) \
-		$(LDFLAGS_ALL) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< \
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -Iinclude $(OPT) $(HARDEN) \
+		$(filter-out -Wframe-larger-than%,$(WARN)) $(LDFLAGS_ALL) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< \
 		$(B)/libhaul.so.$(VERSION) -Wl,-rpath,'$$ORIGIN/../..' -pthread
 
 # All that tests run, without the links at the top.

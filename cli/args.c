@@ -101,7 +101,7 @@ static int refuse_unknown(const char *word, size_t len)
     return HAUL_E_INVAL;
 }
 
-/* ---- Values of the command's own options ------------------------------------ */
+/* ---- Values of the command's own options ---- */
 
 static int set_progress(struct args *a, const char *text)
 {
@@ -186,7 +186,7 @@ static int set_value(struct args *a, const struct haul_opt_info *o,
     return 0;
 }
 
-/* ---- Words ------------------------------------------------------------------- */
+/* ---- Words ---- */
 
 /* The option in argv[*i], with its value behind '=' or in the next word. */
 static int take_option(struct args *a, int argc, char **argv, int *i)
@@ -261,7 +261,8 @@ int args_check_groups(const struct args *a, const char *command,
         text_say("hint: haul %s --help lists its options.", command);
         return HAUL_E_INVAL;
     }
-    if ((a->all || a->json) && !args_in_groups(find_option("json", 4), groups)) {
+    if ((a->all || a->json) &&
+        !args_in_groups(find_option("json", 4), groups)) {
         text_say("haul %s has no option '--%s'", command,
                  a->all ? "all" : "json");
         text_say("hint: %s", a->all ? "It is one of haul jobs list."

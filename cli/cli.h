@@ -18,7 +18,7 @@
 
 #define CLI_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
-/* ---- text.c: numbers and foreign text for people ------------------------- */
+/* ---- text.c: numbers and foreign text for people ---- */
 
 /* "312 GB"; powers of 1000, three digits. */
 void text_size(char *out, size_t cap, uint64_t bytes);
@@ -27,8 +27,9 @@ void text_duration(char *out, size_t cap, double seconds);
 /* "27:13", for a place that changes while one looks */
 void text_clock(char *out, size_t cap, double seconds);
 /* Control characters and what is not UTF-8 become \xNN. out may end early,
- * never inside a character. */
+ * never inside a character; text_put() writes all. */
 void text_escape(char *out, size_t cap, const char *text);
+void text_put(FILE *out, const char *text);
 /* Bytes of the UTF-8 character at s, 0 when there is none. */
 size_t text_utf8(const char *s);
 /* Cuts s behind so many characters. */
@@ -40,7 +41,7 @@ void text_say(const char *fmt, ...) CLI_PRINTF(1, 2);
 /* Message and hint of an error. */
 void text_say_error(const struct haul_error *error, bool with_detail);
 
-/* ---- json.c: one object a line, for output only -------------------------- */
+/* ---- json.c: one object a line, for output only ---- */
 
 struct json {
     FILE *out;
@@ -56,7 +57,7 @@ void json_bool(struct json *j, const char *key, bool value);
 /* Flushes. */
 void json_end(struct json *j);
 
-/* ---- args.c: the command line -------------------------------------------- */
+/* ---- args.c: the command line ---- */
 
 /* Options of the command itself, beside those of the library. */
 enum cli_option {
@@ -110,7 +111,7 @@ int args_check_groups(const struct args *a, const char *command,
 /* Takes the password out of a URL inside argv, so that ps shows it no more. */
 void args_wipe_password(char *url);
 
-/* ---- The commands, each in a file of its own ------------------------------ */
+/* ---- The commands, each in a file of its own ---- */
 
 struct command {
     const char *name;
@@ -129,12 +130,12 @@ int verify_run(struct args *a);
 int jobs_run(struct args *a);
 int completion_run(struct args *a);
 
-/* ---- help.c --------------------------------------------------------------- */
+/* ---- help.c ---- */
 
 void help_all(FILE *out);
 void help_command(FILE *out, const struct command *c);
 
-/* ---- secrets.c: passwords from the terminal -------------------------------- */
+/* ---- secrets.c: passwords from the terminal ---- */
 
 /* A haul_secret_fn; user is a struct progress. */
 int secrets_ask(void *user, const char *what, int echo, char *buf, size_t cap);
@@ -143,7 +144,7 @@ void secrets_stop_fd(int fd);
 /* Gives the terminal its echo back. For signal handlers. */
 void secrets_restore(void);
 
-/* ---- progress.c: the bar, the events, the summary --------------------------- */
+/* ---- progress.c: the bar, the events, the summary ---- */
 
 #define PROGRESS_KINDS_MAX 16
 
@@ -188,7 +189,7 @@ void progress_log(void *user, int level, const char *area, const char *line);
 /* Keeps the bar away while the terminal is used for something else. */
 void progress_pause(struct progress *p, bool on);
 
-/* ---- run.c: an engine, one transfer, signals --------------------------------- */
+/* ---- run.c: an engine, one transfer, signals ---- */
 
 struct run {
     const struct args *args;

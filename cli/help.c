@@ -46,9 +46,9 @@ void help_all(FILE *out)
 static void print_default(FILE *out, const struct haul_opt_info *o)
 {
     if (o->dflt_text)
-        fprintf(out, " (default %s)", o->dflt_text);
+        fprintf(out, " [%s]", o->dflt_text);
     else if (o->type != HAUL_OPT_FLAG && o->argument && o->dflt > 0)
-        fprintf(out, " (default %" PRId64 ")", o->dflt);
+        fprintf(out, " [%" PRId64 "]", o->dflt);
 }
 
 static void print_option(FILE *out, const struct haul_opt_info *o)

@@ -11,7 +11,7 @@ struct listing {
     bool all, json, one;
     int64_t id;
     uint64_t count;
-    char names[4096]; /* "source -> target" of the last one, escaped */
+    char names[4096]; /* "source -> target" of the last one */
 };
 
 static void print_json(const struct haul_job *job)
@@ -59,16 +59,19 @@ static void print_row(const struct listing *l, const struct haul_job *job)
     if (job->bytes != UINT64_MAX)
         text_size(total, sizeof(total), job->bytes);
     format_age(age, sizeof(age), job->updated_s);
-    printf("%4" PRId64 "  %-10s  %7s / %-7s  %-7s  %s\n", job->id,
-           job->state, acked, total, age, l->names);
+    printf("%4" PRId64 "  %-10s  %7s / %-7s  %-7s  ", job->id, job->state,
+           acked, total, age);
+    text_put(stdout, job->source);
+    fputs(" -> ", stdout);
+    text_put(stdout, job->target);
+    putchar('\n');
 }
 
 static void print_line(const char *key, const char *value)
 {
-    char text[4096];
-
-    text_escape(text, sizeof(text), value ? value : "-");
-    printf("%-10s %s\n", key, text);
+    printf("%-10s ", key);
+    text_put(stdout, value ? value : "-");
+    putchar('\n');
 }
 
 static void print_bytes(const char *key, uint64_t bytes)
@@ -111,13 +114,10 @@ static void print_all(const struct haul_job *job)
 static int visit(void *user, const struct haul_job *job)
 {
     struct listing *l = user;
-    char raw[4096];
 
     if (!l->one && !l->all && !strcmp(job->state, "done"))
         return 0;
     l->count++;
-    snprintf(raw, sizeof(raw), "%s -> %s", job->source, job->target);
-    text_escape(l->names, sizeof(l->names), raw);
     if (l->json)
         print_json(job);
     else if (l->one)
@@ -163,14 +163,15 @@ static int run_remove(struct run *r, struct listing *l, bool forget)
     if (status == 0 && !r->args->quiet &&
         r->progress.mode != PROGRESS_JSON) {
         printf("%s %" PRId64 ": ", forget ? "forgot" : "canceled", l->id);
-        puts(l->names);
+        text_put(stdout, l->names);
+        putchar('\n');
     }
     return status;
 }
 
 static int refuse(const char *message, const char *word)
 {
-    text_say(message, word);
+    text_say("jobs: %s '%s'", message, word);
     text_say("hint: Usage: haul jobs list, haul jobs show|cancel|forget ID.");
     return haul_err_exit_status(HAUL_E_INVAL);
 }
@@ -194,13 +195,13 @@ int jobs_run(struct args *a)
     int status;
 
     if (!list && !show && !forget && strcmp(verb, "cancel"))
-        return refuse("unknown command 'jobs %s'", verb);
+        return refuse("unknown command", verb);
     if (list && a->word_count > 2)
-        return refuse("jobs list takes no '%s'", a->words[2]);
+        return refuse("list takes no operand", a->words[2]);
     if (!list && a->word_count < 3)
-        return refuse("jobs %s needs an ID", verb);
+        return refuse("an ID is missing behind", verb);
     if (!list && parse_id(a->words[2], &l.id))
-        return refuse("'%s' is no ID of a job", a->words[2]);
+        return refuse("not the ID of a job:", a->words[2]);
     status = run_begin(&r, a);
     if (status == 0)
         status = list || show ? run_list(&r, &l)

@@ -114,6 +114,8 @@ int main(int argc, char **argv)
     struct args a;
 
     signal(SIGPIPE, SIG_IGN);
+    /* A line is one write: those of other programs stay whole. */
+    setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
     if (args_parse(&a, argc, argv))
         return usage_status();
     if (a.version)

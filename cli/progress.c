@@ -27,7 +27,7 @@ static double seconds_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* ---- The terminal ------------------------------------------------------------ */
+/* ---- The terminal ---- */
 
 static void clear_bar(struct progress *p)
 {
@@ -74,7 +74,6 @@ void progress_log(void *user, int level, const char *area, const char *line)
     clear_bar(p);
     fprintf(stderr, "%9.3f %-6s %s\n", seconds_now() - p->seconds_begin,
             area, line);
-    fflush(stderr);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -86,7 +85,7 @@ void progress_pause(struct progress *p, bool on)
     pthread_mutex_unlock(&p->lock);
 }
 
-/* ---- The bar -------------------------------------------------------------------- */
+/* ---- The bar ---- */
 
 static const char *state_word(uint32_t state)
 {
@@ -133,7 +132,7 @@ static bool add_field(char *line, size_t room, const char *fmt, ...)
     CLI_PRINTF(3, 4);
 static bool add_field(char *line, size_t room, const char *fmt, ...)
 {
-    char field[128];
+    char field[LINE_MAX_BYTES];
     size_t len = strlen(line);
     va_list args;
     int n;
@@ -173,11 +172,9 @@ static void compose_known(const struct progress *p,
     used = strlen(tail);
     if (used + BAR_MIN_COLUMNS + 3 <= room) {
         draw_bar(bar, room - used - 3, s);
-        add_field(line, LINE_MAX_BYTES - 1, " [");
-        strncat(line, bar, LINE_MAX_BYTES - strlen(line) - 1);
-        add_field(line, LINE_MAX_BYTES - 1, "]");
+        add_field(line, LINE_MAX_BYTES - 1, " [%s]", bar);
     }
-    strncat(line, tail, LINE_MAX_BYTES - strlen(line) - 1);
+    add_field(line, LINE_MAX_BYTES - 1, "%s", tail);
 }
 
 static void compose_unknown(const struct progress *p,
@@ -202,12 +199,11 @@ static void compose_opening(const struct progress *p,
 {
     char clock[24], name[LINE_MAX_BYTES - 64];
 
-    if (p->retry_code) {
-        compose_unknown(p, s, line, room);
-        return;
-    }
     text_clock(clock, sizeof(clock), (double)s->elapsed_ns / 1e9);
-    text_escape(name, sizeof(name), p->target ? p->target : "");
+    if (p->retry_code)
+        end_word(p, s, name, sizeof(name));
+    else
+        text_escape(name, sizeof(name), p->target ? p->target : "");
     snprintf(line, LINE_MAX_BYTES, "opening  %s  %s", clock, name);
     text_cut(line, room);
 }
@@ -219,9 +215,10 @@ static void paint_bar(struct progress *p, const struct haul_stats *s)
 
     if (!may_paint(p))
         return;
-    /* The last column stays free: a full line would wrap. */
+    /* A full line would wrap, and Ctrl-C adds two characters. */
     columns = columns_of(p->out);
-    room = columns < LINE_MAX_BYTES / 2 ? columns - 1 : LINE_MAX_BYTES / 2;
+    room = columns < LINE_MAX_BYTES / 2 ? columns : LINE_MAX_BYTES / 2;
+    room -= room > 3 ? 3 : room;
     if (s->state <= HAUL_STATE_OPENING)
         compose_opening(p, s, line, room);
     else if (s->bytes == UINT64_MAX)
@@ -233,7 +230,7 @@ static void paint_bar(struct progress *p, const struct haul_stats *s)
     p->painted = true;
 }
 
-/* ---- Events for programs ----------------------------------------------------------- */
+/* ---- Events for programs ---- */
 
 static void begin_event(struct json *j, struct progress *p, const char *name)
 {
@@ -285,17 +282,24 @@ static void write_error(struct progress *p, const char *name,
     json_end(&j);
 }
 
+/* Of the bytes that this run moved. */
+static uint64_t mean_rate(const struct haul_result *r)
+{
+    double seconds = (double)r->elapsed_ns / 1e9;
+
+    if (seconds <= 0 || r->acked_bytes < r->resumed_from)
+        return 0;
+    return (uint64_t)((double)(r->acked_bytes - r->resumed_from) / seconds);
+}
+
 static void write_end(struct progress *p, const struct haul_result *r,
                       const struct haul_error *error, int status)
 {
     double seconds = r ? (double)r->elapsed_ns / 1e9 : -1;
-    uint64_t none = UINT64_MAX, rate = none;
+    uint64_t none = UINT64_MAX;
     bool done = status == 0;
     struct json j;
 
-    if (r && seconds > 0 && r->acked_bytes >= r->resumed_from)
-        rate = (uint64_t)((double)(r->acked_bytes - r->resumed_from) /
-                          seconds);
     begin_event(&j, p, done ? "done" : "failed");
     json_text(&j, "source", r && *r->source && !p->verify ? r->source
                                                           : p->source);
@@ -303,7 +307,7 @@ static void write_end(struct progress *p, const struct haul_result *r,
     json_u64(&j, "bytes", r ? r->bytes : none);
     json_u64(&j, "acked", r ? r->acked_bytes : none);
     json_seconds(&j, "seconds", seconds);
-    json_u64(&j, "rate", rate);
+    json_u64(&j, "rate", r ? mean_rate(r) : none);
     json_u64(&j, "resumed_from", r ? r->resumed_from : none);
     json_u64(&j, "resent", r ? r->resent_bytes : none);
     json_u64(&j, "connections", r ? r->connections : none);
@@ -319,7 +323,7 @@ static void write_end(struct progress *p, const struct haul_result *r,
     json_end(&j);
 }
 
-/* ---- What happens ---------------------------------------------------------------------- */
+/* ---- What happens ---- */
 
 /* Each kind of retry is told once; progress_end() says how often. */
 static void note_retry(struct progress *p, const struct haul_error *error)
@@ -392,47 +396,52 @@ void progress_event(struct progress *p, const struct haul_event *ev)
     pthread_mutex_unlock(&p->lock);
 }
 
-/* ---- The end --------------------------------------------------------------------------- */
+/* ---- The end ---- */
+
+static void say_names(const struct progress *p, const struct haul_result *r)
+{
+    if (p->source) {
+        text_put(stderr, p->source);
+        fputs(" -> ", stderr);
+    }
+    text_put(stderr, *r->target ? r->target : p->target);
+    fputs(p->verify ? "  matches its manifest, " : "  ", stderr);
+}
+
+static void say_more(const struct progress *p, const struct haul_result *r)
+{
+    char line[256] = "", size[16];
+
+    text_size(size, sizeof(size), r->resumed_from);
+    if (r->resumed_from && !r->note)
+        add_field(line, sizeof(line) - 1, ", continued at %s", size);
+    text_size(size, sizeof(size), r->resent_bytes);
+    if (r->resent_bytes)
+        add_field(line, sizeof(line) - 1, ", %s sent again", size);
+    if (p->verbose && r->digest)
+        add_field(line, sizeof(line) - 1, ", %s", r->digest);
+    if (*line)
+        fprintf(stderr, "  %s\n", line + 2);
+}
 
 static void say_summary(const struct progress *p, const struct haul_result *r)
 {
-    char size[16], time[32], rate[16], more[16];
+    char size[16], time[32], rate[16];
     double seconds = (double)r->elapsed_ns / 1e9;
-    uint64_t moved = r->acked_bytes > r->resumed_from
-                         ? r->acked_bytes - r->resumed_from
-                         : 0;
-    char head[4096], line[8192];
 
-    if (p->verify)
-        snprintf(head, sizeof(head), "%s  matches its manifest, ",
-                 p->target);
-    else
-        snprintf(head, sizeof(head), "%s -> %s  ", p->source,
-                 *r->target ? r->target : p->target);
+    say_names(p, r);
     text_size(size, sizeof(size), r->bytes);
-    text_duration(time, sizeof(time), seconds);
-    text_size(rate, sizeof(rate),
-              seconds > 0 ? (uint64_t)((double)moved / seconds) : 0);
-    if (r->note)
-        snprintf(line, sizeof(line), "%s%s, %s", head, size, r->note);
-    else
-        snprintf(line, sizeof(line),
-                 "%s%s in %s, %s/s, verified: %s, limit: %s", head, size, time,
-                 rate, r->verified, haul_limit_name((int)r->limit));
-    text_escape(head, sizeof(head), line);
-    fprintf(stderr, "%s\n", head);
-    *line = '\0';
-    text_size(more, sizeof(more), r->resumed_from);
-    if (r->resumed_from && !r->note)
-        add_field(line, 256, ", continued at %s", more);
-    text_size(more, sizeof(more), r->resent_bytes);
-    if (r->resent_bytes)
-        add_field(line, 256, ", %s sent again", more);
-    if (p->verbose && r->digest)
-        add_field(line, 256, ", %s", r->digest);
-    if (*line)
-        fprintf(stderr, "  %s\n", line + 2);
-    fflush(stderr);
+    if (r->note) {
+        fprintf(stderr, "%s, ", size);
+        text_put(stderr, r->note);
+        fputc('\n', stderr);
+    } else {
+        text_duration(time, sizeof(time), seconds);
+        text_size(rate, sizeof(rate), mean_rate(r));
+        fprintf(stderr, "%s in %s, %s/s, verified: %s, limit: %s\n", size,
+                time, rate, r->verified, haul_limit_name((int)r->limit));
+    }
+    say_more(p, r);
 }
 
 static void say_failure(const struct progress *p, const struct haul_result *r,
@@ -480,7 +489,7 @@ int progress_end(struct progress *p, const struct haul_result *r,
     return status;
 }
 
-/* ---- Beginning -------------------------------------------------------------------------- */
+/* ---- Beginning ---- */
 
 static enum progress_mode choose_mode(const struct args *a, int fd)
 {
@@ -517,10 +526,8 @@ int progress_init(struct progress *p, const struct args *a)
     p->out = fd == STDOUT_FILENO   ? stdout
              : fd == STDERR_FILENO ? stderr
                                    : fdopen(fd, "w");
-    if (p->out) {
-        setvbuf(p->out, NULL, _IOFBF, BUFSIZ);
+    if (p->out)
         return 0;
-    }
     text_say("cannot write to descriptor '%d'", fd);
     return haul_err_exit_status(HAUL_E_INVAL);
 }

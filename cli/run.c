@@ -8,7 +8,7 @@
 
 #include "cli.h"
 
-/* ---- Signals ---------------------------------------------------------------- */
+/* ---- Signals ---- */
 
 static struct haul_transfer *volatile running;
 static volatile sig_atomic_t stopping;
@@ -50,7 +50,7 @@ static void catch_signals(void)
             sigaction(numbers[i], &act, NULL);
 }
 
-/* ---- Engine ------------------------------------------------------------------ */
+/* ---- Engine ---- */
 
 static void engine_error(struct run *r, struct haul_error *error, int rc)
 {
@@ -137,7 +137,7 @@ void run_end(struct run *r)
     progress_fini(&r->progress);
 }
 
-/* ---- Transfer ------------------------------------------------------------------ */
+/* ---- Transfer ---- */
 
 static void tell_stopping(struct run *r)
 {

@@ -82,28 +82,47 @@ size_t text_utf8(const char *text)
     return len;
 }
 
+/* Bytes of the character at s when it may be shown as it is. C1 controls are
+ * U+0080 to U+009F: 0xc2 and 0x80 to 0x9f. */
+static size_t plain_length(const char *s)
+{
+    unsigned char c = (unsigned char)*s;
+    bool control = c < 0x20 || c == 0x7f ||
+                   (c == 0xc2 && (unsigned char)s[1] < 0xa0);
+
+    return control ? 0 : text_utf8(s);
+}
+
 void text_escape(char *out, size_t cap, const char *text)
 {
     size_t n = 0;
 
     while (*text) {
-        unsigned char c = (unsigned char)*text;
-        size_t len = text_utf8(text);
-        /* C1 controls are U+0080 to U+009F, 0xc2 and 0x80 to 0x9f. */
-        bool plain = len && c >= 0x20 && c != 0x7f &&
-                     !(c == 0xc2 && (unsigned char)text[1] < 0xa0);
-        size_t need = plain ? len : 4;
+        size_t len = plain_length(text), need = len ? len : 4;
 
         if (n + need >= cap)
             break;
-        if (plain)
+        if (len)
             memcpy(out + n, text, len);
         else
-            snprintf(out + n, 5, "\\x%02x", c);
+            snprintf(out + n, 5, "\\x%02x", (unsigned char)*text);
         n += need;
-        text += plain ? len : 1;
+        text += len ? len : 1;
     }
     out[n] = '\0';
+}
+
+void text_put(FILE *out, const char *text)
+{
+    while (*text) {
+        size_t len = plain_length(text);
+
+        if (len)
+            fwrite(text, 1, len, out);
+        else
+            fprintf(out, "\\x%02x", (unsigned char)*text);
+        text += len ? len : 1;
+    }
 }
 
 void text_cut(char *s, size_t columns)
@@ -144,15 +163,15 @@ unsigned text_distance(const char *a, const char *b)
 
 void text_say(const char *fmt, ...)
 {
-    char raw[4096], line[4096];
+    char line[4096];
     va_list args;
 
     va_start(args, fmt);
-    vsnprintf(raw, sizeof(raw), fmt, args);
+    vsnprintf(line, sizeof(line), fmt, args);
     va_end(args);
-    text_escape(line, sizeof(line), raw);
-    fprintf(stderr, "haul: %s\n", line);
-    fflush(stderr); /* progress.c gives it a buffer */
+    fputs("haul: ", stderr);
+    text_put(stderr, line);
+    fputc('\n', stderr);
 }
 
 void text_say_error(const struct haul_error *error, bool with_detail)

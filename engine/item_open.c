@@ -29,6 +29,8 @@ static void source_known(struct hl_item *it)
 {
     hl_free(it->sample);
     it->sample = NULL;
+    /* The target has not answered yet. */
+    memset(&it->retry, 0, sizeof(it->retry));
     if (it->t->c.kind == HL_TRANSFER_COPY)
         stat_target(it);
     else

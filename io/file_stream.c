@@ -183,6 +183,10 @@ static int stream_read(struct hl_file_stream *s, struct hl_io *io)
     ssize_t n;
     int rc;
 
+    if (io->offset > s->stream_only.offset && s->stream_only.eof) {
+        io->eof = true; /* asked ahead, before the end was known */
+        return 0;
+    }
     if (io->offset != s->stream_only.offset)
         return hl_err(err, HAUL_E_READ, ESPIPE,
                       "cannot read '%s' at another place", s->obj->path);

@@ -118,6 +118,7 @@ struct hl_sftp_req {
     bool full;              /* FAILED: the text said so */
     hl_sftp_reply_fn *fn;   /* CALL */
     void *ctx;
+    uint64_t sent_ns;       /* CALL */
 };
 
 /* A read in work; op.driver_data of its hl_io. */
@@ -177,6 +178,7 @@ struct hl_sftp_stream {
     uint32_t window;      /* as libssh counts it: what the server may send */
     struct hl_list reads; /* hl_io.op.node */
     uint64_t read_bytes;  /* of reads in work */
+    uint64_t asked;       /* … in requests without reply */
     uint64_t uncut;       /* … that are in no request yet */
 
     /* Acknowledged and not yet reported. */
@@ -256,15 +258,19 @@ struct hl_sftp_conn {
     uint64_t heard_ns, heard_bytes;       /* last byte from the server */
     uint64_t progress_ns, progress_bytes; /* last sign of life */
     uint64_t keepalive_ns;
+    bool setting_up; /* a channel waits for libssh to say it is there */
     bool sending; /* a stream waits for its window or the socket */
+    uint64_t in_seen;  /* bytes.in_bytes at the last tick */
+    uint64_t in_rate;  /* bytes a second: highest, forgotten slowly */
+    uint64_t ask_max;  /* bytes of READs outstanding on a stream */
     uint64_t account_ns, account_cpu_ns;
     _Atomic uint64_t *account; /* which of the times below runs */
     uint8_t *scratch;   /* head and beginning of a WRITE in one packet */
 
     /* Counters for hl_flow. */
     _Atomic uint32_t streams_up;
-    _Atomic uint64_t rtt_ns, wire_bytes, starved_ns, window_ns, link_ns,
-        cpu_ns;
+    _Atomic uint64_t rtt_ns; /* shortest answer to a small request */
+    _Atomic uint64_t wire_bytes, starved_ns, window_ns, link_ns, cpu_ns;
 };
 
 struct hl_sftp_ep {

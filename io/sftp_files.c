@@ -408,8 +408,10 @@ void hl_sftp_jobs_kick(struct hl_sftp_conn *conn)
             job->wait = HL_WAIT_NONE;
             job->resume(job);
         }
-        if (job->op && job->exec)
+        if (job->op && job->exec) {
             hl_sftp_digest_step(job);
+            conn->setting_up = true;
+        }
         if (!job->op && !job->pending) {
             hl_list_remove(n);
             hl_sftp_job_free(job);

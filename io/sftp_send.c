@@ -129,7 +129,8 @@ static void cut_reads(struct hl_sftp_stream *st)
 {
     struct hl_node *n = hl_list_first(&st->reads);
 
-    while (n && st->uncut && st->small_len - st->small_sent < SMALL_ENOUGH) {
+    while (n && st->uncut && st->asked < st->conn->ask_max &&
+           st->small_len - st->small_sent < SMALL_ENOUGH) {
         struct hl_io *io = HL_CONTAINER(n, struct hl_io, op.node);
         struct hl_sftp_read *rd = io->op.driver_data;
         uint32_t len = (uint32_t)hl_min(st->limits.read_max,

@@ -86,6 +86,8 @@ static void req_done(struct hl_sftp_stream *st, struct hl_sftp_req *req)
 {
     struct hl_sftp_fh *fh = req->fh;
 
+    if (req->kind == HL_REQ_READ)
+        st->asked -= req->len;
     hl_sftp_req_free(st, req);
     fh->outstanding--;
     if (!fh->outstanding)
@@ -134,6 +136,7 @@ struct hl_sftp_out *hl_sftp_call(struct hl_sftp_stream *st,
         return NULL;
     req->fn = fn;
     req->ctx = ctx;
+    req->sent_ns = hl_loop_now(loop_of(st));
     *id = req->id;
     return o;
 }
@@ -430,6 +433,7 @@ bool hl_sftp_ask_read(struct hl_sftp_stream *st, struct hl_sftp_read *rd,
     req->len = len;
     hl_sftp_put_read(o, req->id, hl_sftp_fh_bytes(rd->fh), offset, len);
     hl_sftp_send(st, o);
+    st->asked += len;
     rd->outstanding++;
     rd->fh->outstanding++;
     return true;
@@ -532,6 +536,10 @@ static void got_reply(struct hl_sftp_stream *st, const uint8_t *message,
         return;
     }
     if (req->kind == HL_REQ_CALL) {
+        uint64_t took = hl_loop_now(loop_of(st)) - req->sent_ns;
+
+        if (took < atomic_load(&st->conn->rtt_ns))
+            atomic_store(&st->conn->rtt_ns, took);
         copy = *req;
         hl_sftp_req_free(st, req);
         copy.fn(st, copy.ctx, &reply);
@@ -651,7 +659,7 @@ static int on_data(ssh_session session, ssh_channel channel, void *data,
 void hl_sftp_stream_grow_window(struct hl_sftp_stream *st)
 {
     uint64_t cap = st->conn->ep->base.env->library_bytes_max;
-    uint64_t want = st->read_bytes + WINDOW_SLACK;
+    uint64_t want = st->conn->ask_max + WINDOW_SLACK;
     int rc;
 
     if (!st->read_bytes || st->state != HL_ST_READY)

@@ -614,7 +614,9 @@ int haul_transfer_result(struct haul_transfer *t, struct haul_result *result)
     full.verified = full.code ? "none" : r.verified;
     full.note = full.code ? NULL : make_note(t, &r, &s);
     full.bytes = r.size;
-    full.acked_bytes = s.acked_bytes;
+    full.acked_bytes = t->kind == HL_TRANSFER_CHECK && !full.code
+                           ? r.size
+                           : s.acked_bytes;
     full.resumed_from = s.resumed_bytes;
     full.resent_bytes = s.resent_bytes;
     full.sent_bytes = s.sent_bytes;

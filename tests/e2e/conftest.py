@@ -220,7 +220,7 @@ class Run:
     def last(self):
         return self.events[-1] if self.events else {}
 
-    def __str__(self):
+    def __repr__(self):
         return "status %s, %s, stderr: %s" % (self.status, self.last,
                                               self.stderr)
 
