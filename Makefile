@@ -166,10 +166,7 @@ NPROC := $(shell nproc 2>/dev/null || echo 2)
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(NPROC))
 SUBMAKE = $(MAKE) --no-print-directory $(JOBS)
 BUILD_OF = $(shell $(MAKE) -s --no-print-directory SAN=$(1) where)
-# pytest comes from Debian's python3, which need not be the first one.
-PYTHON ?= $(shell for p in python3 /usr/bin/python3; do \
-	$$p -c 'import pytest' 2>/dev/null && echo $$p && exit; done; echo python3)
-RUN = $(PYTHON) tests/run.py -j $(NPROC)
+RUN = python3 tests/run.py -j $(NPROC)
 
 LINT := $(addprefix tests/lint/,includes.py lengths.py banned.py private.py)
 LINT_TOOLS := $(addprefix tests/lint/,format.sh shell.sh spelling.sh \

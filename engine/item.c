@@ -123,11 +123,27 @@ static int take_digest(struct hl_item *it, const struct hl_slice *slice,
     return 0;
 }
 
+struct hl_range hl_item_whole_parts(const struct hl_item *it,
+                                    struct hl_range r)
+{
+    uint64_t part = it->layout.part_size, last;
+
+    if (!part)
+        return r;
+    last = (r.end - 1) / part * part;
+    r.begin = r.begin / part * part;
+    r.end = it->size - last > part ? last + part : it->size;
+    return r;
+}
+
 static void note_bad(struct hl_item *it, const struct hl_slice *slice)
 {
+    struct hl_range r = {slice->offset, slice->offset + slice->len};
+
+    r = hl_item_whole_parts(it, r);
     if (it->bad_chunks++ == 0 || slice->offset < it->bad_offset)
         it->bad_offset = slice->offset;
-    if (hl_ranges_add(&it->bad, slice->offset, slice->offset + slice->len))
+    if (hl_ranges_add(&it->bad, r.begin, r.end))
         hl_item_stop(it, HAUL_E_NOMEM, NULL);
 }
 

@@ -125,6 +125,10 @@ void hl_item_move(struct hl_item *it);
 void hl_item_open(struct hl_item *it); /* item_open.c */
 void hl_item_ending(struct hl_item *it); /* item_end.c */
 void hl_item_sync(struct hl_item *it);
+/* What is repeated where bytes of r turn out wrong: the parts that hold
+ * them, since a target finishes parts as a whole. */
+struct hl_range hl_item_whole_parts(const struct hl_item *it,
+                                    struct hl_range r);
 /* Events of the target while no mover has it. */
 extern const struct hl_object_events hl_item_object_events;
 

@@ -386,6 +386,7 @@ static int drop_suspects(struct hl_item *it)
     if ((it->layout.caps & HL_CAP_READBACK) && it->t->c.digest)
         return 0;
     while (hl_ranges_next(&it->suspect, at, &r)) {
+        r = hl_item_whole_parts(it, r);
         for (at = r.begin; at < r.end; at += it->chunk_size)
             hl_saved_lost(it, at);
         if (hl_ranges_remove(&it->acked, r.begin, r.end))

@@ -50,6 +50,10 @@ static void endpoint_free(struct hl_endpoint *base)
         hl_sftp_wake(ep->conns[i]);
     }
     pthread_mutex_unlock(&ep->lock);
+    /* A thread looks at the other connections until its end. */
+    for (i = 0; i < HL_SFTP_CONNS_MAX; i++)
+        if (ep->conns[i])
+            pthread_join(ep->conns[i]->thread, NULL);
     for (i = 0; i < HL_SFTP_CONNS_MAX; i++)
         hl_sftp_conn_free(ep->conns[i]);
     hl_ssh_host_free(ep->host);

@@ -313,7 +313,7 @@ void hl_sftp_wake(struct hl_sftp_conn *conn);
 
 /* lock held. Starts a thread, which connects. */
 int hl_sftp_conn_start(struct hl_sftp_ep *ep, struct hl_error *err);
-/* Joins the thread; lock not held. */
+/* Its thread was joined. Accepts NULL. */
 void hl_sftp_conn_free(struct hl_sftp_conn *conn);
 /* The connection cannot go on; the first reason counts. Safe in callbacks. */
 void hl_sftp_conn_break(struct hl_sftp_conn *conn, int rc,

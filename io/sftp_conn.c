@@ -691,8 +691,12 @@ int hl_sftp_conn_start(struct hl_sftp_ep *ep, struct hl_error *err)
             break;
     if (i == HL_SFTP_CONNS_MAX || ep->closing)
         return hl_err(err, HAUL_E_BUG, 0, "too many connections");
-    hl_sftp_conn_free(ep->conns[i]);
-    ep->conns[i] = NULL;
+    if (ep->conns[i]) {
+        /* It has given the lock back for the last time. */
+        pthread_join(ep->conns[i]->thread, NULL);
+        hl_sftp_conn_free(ep->conns[i]);
+        ep->conns[i] = NULL;
+    }
     conn = hl_malloc(sizeof(*conn));
     if (!conn)
         return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
@@ -713,12 +717,10 @@ int hl_sftp_conn_start(struct hl_sftp_ep *ep, struct hl_error *err)
     return 0;
 }
 
-/* A connection that is down has given the lock back for the last time. */
 void hl_sftp_conn_free(struct hl_sftp_conn *conn)
 {
     if (!conn)
         return;
-    pthread_join(conn->thread, NULL);
     close(conn->wake_fd);
     hl_free(conn);
 }

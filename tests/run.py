@@ -16,6 +16,7 @@ Logs are BUILD/log/*.log; those of failed tests are shown. The last line is
 
 import argparse
 import concurrent.futures
+import functools
 import os
 import re
 import shutil
@@ -36,6 +37,16 @@ FIRST = ("e2e", "crash", "sim", "contract")
 
 
 running = set()  # process groups
+
+
+@functools.cache
+def pytest_python():
+    """The Python that has pytest: Debian's, which need not be the first."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        if subprocess.run([python, "-c", "import pytest"],
+                          capture_output=True).returncode == 0:
+            return python
+    return sys.executable
 
 
 def kill_group(pid):
@@ -65,7 +76,7 @@ class Test:
     def command(self, tmp):
         stem, end = os.path.splitext(self.path)
         if self.is_pytest():
-            return [sys.executable, "-m", "pytest", "-q", "-rs", "-p",
+            return [pytest_python(), "-m", "pytest", "-q", "-rs", "-p",
                     "no:cacheprovider", "--tb=short",
                     "--junitxml=" + os.path.join(tmp, "result.xml"),
                     self.path]

@@ -41,7 +41,7 @@ def test_upload_and_download_are_the_same_bytes(haul, server, work, remote,
     ("--streams", 1, "--connections", 1), ("--streams", 8),
     ("--connections", 4, "--streams", 1), ("--chunk-size", "256ki"),
     ("--chunk-size", "64mi"), ("--memory", "16mi"), ("--in-order",),
-    ("--verify", "readback"), ("--verify", "remote"), ("--verify", "none"),
+    ("--verify", "readback"), ("--verify", "none"),
     ("--digest", "sha256"), ("--cipher", "chacha20-poly1305@openssh.com")],
     ids=lambda o: "".join(map(str, o)))
 def test_options_do_not_change_the_bytes(haul, sshd, work, remote, dump,
@@ -53,6 +53,20 @@ def test_options_do_not_change_the_bytes(haul, sshd, work, remote, dump,
     assert conftest.digest(target) == conftest.digest(source)
     check_done(haul.copy(sshd.url(target), back, *options), 70 * MI + 3)
     assert conftest.digest(back) == conftest.digest(source)
+
+
+def test_verify_remote_is_done_or_refused_before_a_byte_moves(
+        haul, sshd, linksim, remote, dump):
+    link = linksim(sshd)
+    haul.trust(link)
+    run = haul.copy(dump(20 * MI), link.url(remote + "/t"), "--verify",
+                    "remote")
+    if run.status == 0:
+        assert run.last["verified"] == "remote"
+        return
+    assert run.status == 2, run
+    assert names(remote) == []
+    assert link.stats()["up"] < MI
 
 
 def test_existing_target_is_replaced_and_shorter(haul, server, remote, dump):

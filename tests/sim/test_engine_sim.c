@@ -29,7 +29,7 @@ struct run {
     struct hl_opts *opts;
     struct hl_env env;
     struct hl_transfer *t;
-    bool verbose, finished;
+    bool verbose, finished, readback;
     int rc;
     struct hl_error error;
     uint64_t size, chunk;
@@ -90,47 +90,67 @@ static void env_warn(const struct hl_env *env, const struct hl_error *w)
     (void)w;
 }
 
-/* One transfer to its end. key NULL: nothing saved. Returns its rc; *whole
- * gets the digest when there is one. */
-static int transfer(struct run *r, const char *source, const char *target,
-                    const char *key, char *whole)
+/* Runs items on the endpoints of the first to the end; r->t stays. */
+static void run_items(struct run *r, struct hl_item_config *items,
+                      uint32_t count, const char *key)
 {
     struct hl_transfer_config c = {0};
-    struct hl_item_config item;
     struct hl_error err = {0};
-    struct hl_item_result result;
     int steps = 0;
 
     r->env.loop = hl_engine_loop(r->engine);
     r->finished = false;
-    assert_int_equal(hl_url_parse(source, &item.source, &err), 0);
-    assert_int_equal(hl_url_parse(target, &item.target, &err), 0);
-    assert_int_equal(hl_registry_find(item.source.scheme)
-                         ->endpoint_new(&r->env, &item.source, &c.source,
+    assert_int_equal(hl_registry_find(items->source.scheme)
+                         ->endpoint_new(&r->env, &items->source, &c.source,
                                         &err),
                      0);
-    assert_int_equal(hl_registry_find(item.target.scheme)
-                         ->endpoint_new(&r->env, &item.target, &c.target,
+    assert_int_equal(hl_registry_find(items->target.scheme)
+                         ->endpoint_new(&r->env, &items->target, &c.target,
                                         &err),
                      0);
     c.kind = HL_TRANSFER_COPY;
-    c.items = &item;
-    c.item_count = 1;
+    c.items = items;
+    c.item_count = count;
     c.opts = r->opts;
     c.digest = c.identity = hl_digest_find("xxh128");
     c.key = key;
-    c.source_name = c.source_url = source;
-    c.target_name = c.target_url = target;
     c.events = &events;
     c.user = r;
     assert_int_equal(hl_transfer_new(r->engine, &c, &r->t, &err), 0);
     hl_transfer_start(r->t);
     while (hl_engine_step(r->engine, -1)) {
         if (++steps > STEPS_MAX)
-            fail_msg("seed %llu: no end in sight: %s -> %s",
-                     (unsigned long long)r->seed, source, target);
+            fail_msg("seed %llu: no end in sight",
+                     (unsigned long long)r->seed);
     }
     assert_true(r->finished);
+}
+
+static void parse_item(struct hl_item_config *item, const char *source,
+                       const char *target)
+{
+    struct hl_error err = {0};
+
+    assert_int_equal(hl_url_parse(source, &item->source, &err), 0);
+    assert_int_equal(hl_url_parse(target, &item->target, &err), 0);
+}
+
+static void fini_item(struct hl_item_config *item)
+{
+    hl_url_fini(&item->source);
+    hl_url_fini(&item->target);
+}
+
+/* One transfer to its end. key NULL: nothing saved. Returns its rc; *whole
+ * gets the digest when there is one. */
+static int transfer(struct run *r, const char *source, const char *target,
+                    const char *key, char *whole)
+{
+    struct hl_item_config item;
+    struct hl_item_result result;
+
+    parse_item(&item, source, target);
+    run_items(r, &item, 1, key);
     hl_transfer_item_result(r->t, 0, &result);
     if (whole) {
         whole[0] = '\0';
@@ -138,8 +158,7 @@ static int transfer(struct run *r, const char *source, const char *target,
             hl_hex(result.whole, 16, whole);
     }
     hl_transfer_free(r->t);
-    hl_url_fini(&item.source);
-    hl_url_fini(&item.target);
+    fini_item(&item);
     return r->rc;
 }
 
@@ -191,7 +210,7 @@ static double rate(struct run *r)
 static void choose_names(struct run *r, bool source_seeks)
 {
     uint64_t parts = pick(r, 3), ordered = pick(r, 2);
-    /* A part that is acknowledged as a whole is never lost in pieces. */
+    /* A part that is acknowledged as a whole is not lost after that. */
     bool late = parts && pick(r, 2);
     /* Nor is the middle of a stream lost without what follows. */
     bool whole = late || ordered;
@@ -212,10 +231,11 @@ static void choose_names(struct run *r, bool source_seeks)
              source_seeks ? "" : "&seek=0&unknown=1");
     snprintf(r->target, sizeof(r->target),
              "write_error=%g,lost=%g,hang=%g,reorder=%g,"
-             "dup=%g,commit_error=%g,sync_error=%g,delay_us=%llu:"
+             "dup=%g,commit_error=%g,sync_error=%g,flip=%g,delay_us=%llu:"
              "mem:buf?id=t%s%s",
              rate(r), whole ? 0 : rate(r),
-             rate(r) / 10, whole ? 0 : rate(r), rate(r), rate(r), rate(r),
+             late ? 0 : rate(r) / 10, whole ? 0 : rate(r), rate(r), rate(r), rate(r),
+             r->readback ? rate(r) / 10 : 0,
              (unsigned long long)pick(r, 20000), layout,
              ordered ? "&ordered=1" : "");
 }
@@ -244,6 +264,11 @@ static void choose(struct run *r)
     option(r, HAUL_OPT_STALL_TIMEOUT, 5);
     if (pick(r, 4) == 0)
         option(r, HAUL_OPT_RATE_LIMIT, (1 << 20) + pick(r, 64u << 20));
+    r->readback = pick(r, 4) == 0;
+    if (r->readback)
+        assert_int_equal(
+            hl_opts_set_str(r->opts, 0, HAUL_OPT_VERIFY, "readback", NULL),
+            0);
     if (pick(r, 3) == 0)
         hl_engine_set_memory(r->engine, (8u << 20));
     choose_names(r, pick(r, 5) != 0);
@@ -254,6 +279,8 @@ static void expect_bytes(struct run *r)
     char plain[160], want[65], got[65];
 
     r->cancel_at = 0;
+    assert_int_equal(hl_opts_set_str(r->opts, 0, HAUL_OPT_VERIFY, NULL, NULL),
+                     0);
     if (r->size == 0)
         return; /* nothing to compare; that it exists is checked below */
     snprintf(plain, sizeof(plain), "mem:gen?size=%llu&seed=%llu",
@@ -323,10 +350,68 @@ static void faults_never_change_the_bytes(void **state)
         one_run(i);
 }
 
+#define MANY 40u
+
+/* Many objects share endpoints; the whole is done when every one is. */
+static void many_objects_of_one_transfer_all_arrive(void **state)
+{
+    struct hl_item_config items[MANY];
+    char source[160], target[160];
+    struct hl_membuf_stat st;
+    struct run r;
+    int tries = 0;
+
+    (void)state;
+    begin(&r, 4711);
+    option(&r, HAUL_OPT_CHUNK_SIZE, 64 << 10);
+    option(&r, HAUL_OPT_RETRIES, 1000);
+    do {
+        for (uint32_t i = 0; i < MANY; i++) {
+            snprintf(source, sizeof(source),
+                     "faulty:seed=%u,read_error=0.05,delay_us=9000:"
+                     "mem:gen?size=%u&seed=%u",
+                     i + 100u * (uint32_t)tries, i * 12345u, i);
+            snprintf(target, sizeof(target),
+                     "faulty:seed=%u,write_error=0.05,lost=0.05,"
+                     "delay_us=9000:mem:buf?id=t%u",
+                     i + 100u * (uint32_t)tries, i);
+            parse_item(&items[i], source, target);
+        }
+        /* Cut once in the middle: what is done stays done. */
+        r.cancel_at = tries == 0 ? 3000000 : 0;
+        run_items(&r, items, MANY, "many");
+        if (tries == 0)
+            assert_int_equal(r.rc, HAUL_E_CANCELED);
+        hl_transfer_free(r.t);
+        for (uint32_t i = 0; i < MANY; i++)
+            fini_item(&items[i]);
+    } while (r.rc && ++tries < 3);
+    assert_int_equal(r.rc, 0);
+    assert_int_equal(hl_membuf_count(), MANY);
+    for (uint32_t i = 0; i < MANY; i++) {
+        char want[65], got[65];
+
+        snprintf(target, sizeof(target), "t%u", i);
+        assert_true(hl_membuf_stat(target, &st));
+        assert_int_equal(st.size, i * 12345u);
+        if (!i)
+            continue;
+        snprintf(source, sizeof(source), "mem:gen?size=%u&seed=%u",
+                 i * 12345u, i);
+        snprintf(target, sizeof(target), "mem:buf?id=t%u", i);
+        assert_int_equal(transfer(&r, source, "mem:null", NULL, want), 0);
+        assert_int_equal(transfer(&r, target, "mem:null", NULL, got), 0);
+        assert_string_equal(want, got);
+        assert_true(want[0] != '\0');
+    }
+    end(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(faults_never_change_the_bytes),
+        cmocka_unit_test(many_objects_of_one_transfer_all_arrive),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* The tests of test_file.c that write, and its main(); included by it. */
 
-/* ---- Writing --------------------------------------------------------------- */
+/* ---- Writing ------------------------------------------------------------ */
 
 #define OUT_SIZE (5 * MIB + 1234)
 
@@ -379,7 +379,7 @@ static void stat_tells_missing_file_and_folder_apart(void **state)
     drop(obj);
 }
 
-/* ---- A full disk ----------------------------------------------------------- */
+/* ---- A full disk -------------------------------------------------------- */
 
 static void too_large_a_target_is_refused_before_it_starts(void **state)
 {
@@ -428,7 +428,7 @@ static void a_full_disk_is_told_as_such(void **state)
     assert_int_equal(fx->acked, 0);
 }
 
-/* ---- The two ways ---------------------------------------------------------- */
+/* ---- The two ways ------------------------------------------------------- */
 
 static void refusing_io_uring_is_said_with_its_reason(void **state)
 {
