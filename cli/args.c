@@ -129,8 +129,7 @@ static int set_progress_fd(struct args *a, const char *text)
         return HAUL_E_INVAL;
     }
     if (fcntl((int)fd, F_GETFD) < 0) {
-        text_say("descriptor '%s' for option 'progress-fd' is not open",
-                 text);
+        text_say("descriptor '%s' for option 'progress-fd' is not open", text);
         return HAUL_E_INVAL;
     }
     a->progress_fd = (int)fd;

@@ -115,11 +115,11 @@ void args_wipe_password(char *url);
 
 struct command {
     const char *name;
-    const char *operands; /* "SOURCE TARGET" */
-    const char *about;    /* one line; NULL: hidden */
-    const char *more;     /* for its --help */
-    const char *groups;   /* of options that it takes */
-    int words_min, words_max; /* operands */
+    const char *operands;       /* "SOURCE TARGET" */
+    const char *about;          /* one line; NULL: hidden */
+    const char *more;           /* for its --help */
+    const char *groups;         /* of options that it takes */
+    int words_min, words_max;   /* operands */
     int (*run)(struct args *a); /* returns the exit status */
 };
 /* Ends with a NULL name. */
@@ -156,16 +156,16 @@ struct progress {
     bool summary;                /* say what was done at the end */
 
     /* The rest belongs to progress.c. */
-    enum progress_mode mode;     /* never AUTO */
-    FILE *out;                   /* of bar or events */
+    enum progress_mode mode; /* never AUTO */
+    FILE *out;               /* of bar or events */
     bool quiet, verbose;
-    bool silent;                 /* the events are on standard error */
-    pthread_mutex_t lock;        /* the terminal and the two after it */
+    bool silent;          /* the events are on standard error */
+    pthread_mutex_t lock; /* the terminal and the two after it */
     bool painted;
     bool paused;
     uint32_t state;
-    uint64_t acked;              /* seen last */
-    int retry_code;              /* since acked last grew, 0 none */
+    uint64_t acked; /* seen last */
+    int retry_code; /* since acked last grew, 0 none */
     uint32_t retry_count;
     struct {
         int code;

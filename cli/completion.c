@@ -33,12 +33,14 @@ static void print_bash(void)
           "    local cur=${COMP_WORDS[COMP_CWORD]}\n"
           "    local prev=${COMP_WORDS[COMP_CWORD-1]} word command=\n"
           "    for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
-          "        case $word in\n        ", stdout);
+          "        case $word in\n        ",
+          stdout);
     for (const struct command *c = cli_commands; c->name; c++)
         if (c->about)
             printf("%s%s", c == cli_commands ? "" : "|", c->name);
     fputs(") command=$word; break ;;\n        esac\n    done\n"
-          "    COMPREPLY=()\n    case $prev in\n", stdout);
+          "    COMPREPLY=()\n    case $prev in\n",
+          stdout);
     while ((o = args_option_next(o))) {
         if (!o->argument)
             continue;
@@ -54,7 +56,8 @@ static void print_bash(void)
         }
     }
     fputs("    esac\n    case $command,$cur in\n    ,*) COMPREPLY=($(compgen "
-          "-W '", stdout);
+          "-W '",
+          stdout);
     for (const struct command *c = cli_commands; c->name; c++)
         if (c->about)
             printf("%s ", c->name);
@@ -69,7 +72,8 @@ static void print_bash(void)
     fputs("    jobs,*) COMPREPLY=($(compgen -W 'list show cancel forget' -- "
           "\"$cur\")) ;;\n"
           "    *) compopt -o default ;;\n    esac\n}\n"
-          "complete -F _haul haul\n", stdout);
+          "complete -F _haul haul\n",
+          stdout);
 }
 
 /* In brackets and quotes of zsh: these three have a meaning there. */
@@ -105,7 +109,8 @@ static void print_zsh(void)
     const struct haul_opt_info *o;
 
     fputs("#compdef haul\n# made by 'haul completion zsh'\n_haul()\n{\n"
-          "    local -a opts\n    case ${words[(r)(", stdout);
+          "    local -a opts\n    case ${words[(r)(",
+          stdout);
     for (const struct command *c = cli_commands; c->name; c++)
         if (c->about)
             printf("%s%s", c == cli_commands ? "" : "|", c->name);

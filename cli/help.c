@@ -6,41 +6,39 @@
 
 #define HELP_COLUMN 29
 
+static const char overview[] =
+    "Usage: haul COMMAND [options] ...\n"
+    "\n"
+    "Moves very large files, several streams at once. An interrupted "
+    "copy continues\n"
+    "when the same command runs again, and every byte is checked.\n"
+    "\n"
+    "  haul copy SOURCE TARGET          copy one file or pipe\n"
+    "  haul verify TARGET [MANIFEST]    read again, compare with the digests\n"
+    "  haul jobs list                   transfers that are not finished\n"
+    "  haul jobs show|cancel|forget ID  look at one, remove its rest, "
+    "or forget it\n"
+    "\n"
+    "SOURCE, TARGET: PATH, - (standard input or output), user@host:path,\n"
+    "  sftp://user@host:port/path, sftp://host/~/path (below the login "
+    "folder)\n"
+    "\n"
+    "  --resume never         start anew      --rate-limit 50m   50 MB "
+    "a second\n"
+    "  --verify readback      read all back   --identity FILE    private key\n"
+    "  --manifest FILE        keep digests    --progress json    for "
+    "programs\n"
+    "  --host-key accept-new  unknown host    --quiet, --verbose\n"
+    "\n"
+    "Exit: 0 done, 2 usage, 3 local file, 4 network (run again), 5 "
+    "login or host\n"
+    "  key, 6 remote refused, 7 bytes differ, 8 source changed, 130 "
+    "interrupted\n"
+    "haul COMMAND --help lists all options; haul(1) explains them.\n";
+
 void help_all(FILE *out)
 {
-    fputs(
-        "Usage: haul COMMAND [options] ...\n"
-        "\n"
-        "Moves very large files, several streams at once. An interrupted "
-        "copy continues\n"
-        "when the same command runs again, and every byte is checked.\n"
-        "\n"
-        "  haul copy SOURCE TARGET          copy one file or pipe\n"
-        "  haul verify TARGET [MANIFEST]    read again, compare with the "
-        "digests\n"
-        "  haul jobs list                   transfers that are not finished\n"
-        "  haul jobs show|cancel|forget ID  look at one, remove its rest, or "
-        "forget it\n"
-        "\n"
-        "SOURCE, TARGET: PATH, - (standard input or output), "
-        "user@host:path,\n"
-        "  sftp://user@host:port/path, sftp://host/~/path (below the login "
-        "folder)\n"
-        "\n"
-        "  --resume never         start anew      --rate-limit 50m   50 MB a "
-        "second\n"
-        "  --verify readback      read all back   --identity FILE    private "
-        "key\n"
-        "  --manifest FILE        keep digests    --progress json    for "
-        "programs\n"
-        "  --host-key accept-new  unknown host    --quiet, --verbose\n"
-        "\n"
-        "Exit: 0 done, 2 usage, 3 local file, 4 network (run again), 5 login "
-        "or host\n"
-        "  key, 6 remote refused, 7 bytes differ, 8 source changed, 130 "
-        "interrupted\n"
-        "haul COMMAND --help lists all options; haul(1) explains them.\n",
-        out);
+    fputs(overview, out);
 }
 
 static void print_default(FILE *out, const struct haul_opt_info *o)
@@ -77,8 +75,8 @@ void help_command(FILE *out, const struct command *c)
 {
     char group[32];
 
-    fprintf(out, "Usage: haul %s [options] %s\n\n%s.\n%s", c->name,
-            c->operands, c->about, c->more);
+    fprintf(out, "Usage: haul %s [options] %s\n\n%s.\n%s", c->name, c->operands,
+            c->about, c->more);
     for (const char *s = c->groups; *s; s += strspn(s, " ")) {
         size_t len = strcspn(s, " ");
 

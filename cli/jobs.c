@@ -131,8 +131,7 @@ static int visit_names(void *user, const struct haul_job *job)
 {
     struct listing *l = user;
 
-    snprintf(l->names, sizeof(l->names), "%s -> %s", job->source,
-             job->target);
+    snprintf(l->names, sizeof(l->names), "%s -> %s", job->source, job->target);
     return 1;
 }
 
@@ -160,8 +159,7 @@ static int run_remove(struct run *r, struct listing *l, bool forget)
     r->progress.summary = false;
     r->progress.target = l->names;
     status = run_transfer(r, rc);
-    if (status == 0 && !r->args->quiet &&
-        r->progress.mode != PROGRESS_JSON) {
+    if (status == 0 && !r->args->quiet && r->progress.mode != PROGRESS_JSON) {
         printf("%s %" PRId64 ": ", forget ? "forgot" : "canceled", l->id);
         text_put(stdout, l->names);
         putchar('\n');
@@ -204,8 +202,7 @@ int jobs_run(struct args *a)
         return refuse("not the ID of a job:", a->words[2]);
     status = run_begin(&r, a);
     if (status == 0)
-        status = list || show ? run_list(&r, &l)
-                              : run_remove(&r, &l, forget);
+        status = list || show ? run_list(&r, &l) : run_remove(&r, &l, forget);
     run_end(&r);
     return status;
 }

@@ -72,8 +72,8 @@ void progress_log(void *user, int level, const char *area, const char *line)
     (void)level;
     pthread_mutex_lock(&p->lock);
     clear_bar(p);
-    fprintf(stderr, "%9.3f %-6s %s\n", seconds_now() - p->seconds_begin,
-            area, line);
+    fprintf(stderr, "%9.3f %-6s %s\n", seconds_now() - p->seconds_begin, area,
+            line);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -89,9 +89,8 @@ void progress_pause(struct progress *p, bool on)
 
 static const char *state_word(uint32_t state)
 {
-    static const char *const words[] = {"new",      "opening",    "moving",
-                                        "checking", "committing", "done",
-                                        "failed"};
+    static const char *const words[] = {
+        "new", "opening", "moving", "checking", "committing", "done", "failed"};
 
     return state < sizeof(words) / sizeof(words[0]) ? words[state] : "moving";
 }
@@ -100,8 +99,7 @@ static void draw_bar(char *out, size_t columns, const struct haul_stats *s)
 {
     uint64_t moved = s->acked_bytes - s->resumed_bytes + s->resent_bytes;
     double unit = s->bytes ? (double)columns / (double)s->bytes : 0;
-    size_t acked = s->bytes ? (size_t)((double)s->acked_bytes * unit)
-                            : columns;
+    size_t acked = s->bytes ? (size_t)((double)s->acked_bytes * unit) : columns;
     size_t sent = acked;
 
     /* Taken by the driver, not yet confirmed. */
@@ -146,8 +144,8 @@ static bool add_field(char *line, size_t room, const char *fmt, ...)
     return true;
 }
 
-static void compose_known(const struct progress *p,
-                          const struct haul_stats *s, char *line, size_t room)
+static void compose_known(const struct progress *p, const struct haul_stats *s,
+                          char *line, size_t room)
 {
     char acked[16], total[16], rate[16], eta[24] = "-", word[80];
     char tail[LINE_MAX_BYTES] = "", bar[LINE_MAX_BYTES];
@@ -158,8 +156,8 @@ static void compose_known(const struct progress *p,
     text_size(total, sizeof(total), s->bytes);
     text_size(rate, sizeof(rate), s->rate);
     if (s->rate)
-        text_clock(eta, sizeof(eta), (double)(s->bytes - s->acked_bytes) /
-                                         (double)s->rate);
+        text_clock(eta, sizeof(eta),
+                   (double)(s->bytes - s->acked_bytes) / (double)s->rate);
     end_word(p, s, word, sizeof(word));
     if (s->acked_bytes < s->bytes)
         percent = (unsigned)((double)s->acked_bytes * 100 / (double)s->bytes);
@@ -178,8 +176,7 @@ static void compose_known(const struct progress *p,
 }
 
 static void compose_unknown(const struct progress *p,
-                            const struct haul_stats *s, char *line,
-                            size_t room)
+                            const struct haul_stats *s, char *line, size_t room)
 {
     char acked[16], rate[16], clock[24], word[80];
 
@@ -194,8 +191,7 @@ static void compose_unknown(const struct progress *p,
 }
 
 static void compose_opening(const struct progress *p,
-                            const struct haul_stats *s, char *line,
-                            size_t room)
+                            const struct haul_stats *s, char *line, size_t room)
 {
     char clock[24], name[LINE_MAX_BYTES - 64];
 
@@ -301,8 +297,8 @@ static void write_end(struct progress *p, const struct haul_result *r,
     struct json j;
 
     begin_event(&j, p, done ? "done" : "failed");
-    json_text(&j, "source", r && *r->source && !p->verify ? r->source
-                                                          : p->source);
+    json_text(&j, "source",
+              r && *r->source && !p->verify ? r->source : p->source);
     json_text(&j, "target", r && *r->target ? r->target : p->target);
     json_u64(&j, "bytes", r ? r->bytes : none);
     json_u64(&j, "acked", r ? r->acked_bytes : none);
@@ -388,8 +384,7 @@ void progress_event(struct progress *p, const struct haul_event *ev)
         tell_warning(p, ev->error);
         if (p->mode == PROGRESS_JSON)
             write_error(p, "warning", ev->error);
-    } else if ((ev->type == HAUL_EV_STATE ||
-                ev->type == HAUL_EV_PROGRESS) &&
+    } else if ((ev->type == HAUL_EV_STATE || ev->type == HAUL_EV_PROGRESS) &&
                s->state < HAUL_STATE_DONE) {
         show_stats(p, s, ev->type == HAUL_EV_STATE);
     }
@@ -438,8 +433,8 @@ static void say_summary(const struct progress *p, const struct haul_result *r)
     } else {
         text_duration(time, sizeof(time), seconds);
         text_size(rate, sizeof(rate), mean_rate(r));
-        fprintf(stderr, "%s in %s, %s/s, verified: %s, limit: %s\n", size,
-                time, rate, r->verified, haul_limit_name((int)r->limit));
+        fprintf(stderr, "%s in %s, %s/s, verified: %s, limit: %s\n", size, time,
+                rate, r->verified, haul_limit_name((int)r->limit));
     }
     say_more(p, r);
 }
@@ -485,6 +480,9 @@ int progress_end(struct progress *p, const struct haul_result *r,
         say_summary(p, r);
     if (p->mode == PROGRESS_JSON)
         write_end(p, r, &said, status);
+    /* Events that nobody reads any more do not make the copy fail. */
+    if (p->out)
+        clearerr(p->out);
     pthread_mutex_unlock(&p->lock);
     return status;
 }

@@ -41,12 +41,13 @@ static void catch_signals(void)
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     struct sigaction old;
 
+    /* The target may be a pipe; listing jobs ends by SIGPIPE as others do. */
+    signal(SIGPIPE, SIG_IGN);
     if (pipe2(stop_pipe, O_CLOEXEC | O_NONBLOCK) == 0)
         secrets_stop_fd(stop_pipe[0]);
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         /* What nohup or the shell ignores stays ignored. */
-        if (sigaction(numbers[i], NULL, &old) == 0 &&
-            old.sa_handler != SIG_IGN)
+        if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
             sigaction(numbers[i], &act, NULL);
 }
 
@@ -176,7 +177,6 @@ static int drive(struct run *r)
 {
     int rc;
 
-    catch_signals();
     running = r->transfer;
     rc = haul_transfer_start(r->transfer);
     if (rc)
@@ -196,6 +196,7 @@ int run_transfer(struct run *r, int rc)
         engine_error(r, &kept.error, rc);
         return progress_end(&r->progress, NULL, &kept.error);
     }
+    catch_signals();
     rc = set_transfer_options(r);
     if (rc == 0) {
         progress_start(&r->progress);

@@ -19,8 +19,11 @@ void text_size(char *out, size_t cap, uint64_t bytes)
     /* 999.5 and more would be printed with four digits. */
     for (; n >= 999.5 && unit + 1 < sizeof(units) / sizeof(units[0]); unit++)
         n /= 1000;
-    snprintf(out, cap, "%.*f %s", n < 9.995 ? 2 : n < 99.95 ? 1 : 0, n,
-             units[unit]);
+    snprintf(out, cap, "%.*f %s",
+             n < 9.995   ? 2
+             : n < 99.95 ? 1
+                         : 0,
+             n, units[unit]);
 }
 
 void text_duration(char *out, size_t cap, double seconds)
@@ -87,8 +90,8 @@ size_t text_utf8(const char *text)
 static size_t plain_length(const char *s)
 {
     unsigned char c = (unsigned char)*s;
-    bool control = c < 0x20 || c == 0x7f ||
-                   (c == 0xc2 && (unsigned char)s[1] < 0xa0);
+    bool control =
+        c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)s[1] < 0xa0);
 
     return control ? 0 : text_utf8(s);
 }
@@ -153,8 +156,8 @@ unsigned text_distance(const char *a, const char *b)
         for (unsigned i = 1; i <= length; i++) {
             unsigned above = row[i];
 
-            row[i] = least(row[i] + 1, row[i - 1] + 1,
-                           diagonal + (*a != b[i - 1]));
+            row[i] =
+                least(row[i] + 1, row[i - 1] + 1, diagonal + (*a != b[i - 1]));
             diagonal = above;
         }
     }

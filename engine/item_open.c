@@ -11,6 +11,8 @@
 
 /* First and last bytes of a local source that are part of its identity. */
 #define SAMPLE_BYTES (1u << 20)
+/* --resume append compares this much before the place where it goes on. */
+#define TAIL_BYTES (1u << 20)
 
 static void sample_head(struct hl_item *it);
 static void stat_target(struct hl_item *it);
@@ -208,6 +210,11 @@ static void on_stat_target(struct hl_op *op)
     if (strcmp(hl_opts_str(it->t->c.opts, HAUL_OPT_RESUME), "never") != 0 &&
         hl_saved_is_result(it, &st)) {
         it->already_there = true;
+        if (hl_ranges_add(&it->acked, 0, it->size)) {
+            hl_item_stop(it, HAUL_E_NOMEM, NULL);
+            return;
+        }
+        it->resumed_bytes = it->size;
         it->step = HL_ITEM_DONE;
         hl_transfer_item_finished(it);
         return;
@@ -352,6 +359,133 @@ static int accept_existing(struct hl_item *it, struct hl_error *err)
     return hl_ranges_add(&it->acked, 0, it->append_at);
 }
 
+/* ---- --resume append: is what stands there a prefix? ------------------------ */
+
+/* What stands there is the user's and stays as it is. */
+static void refuse_append(struct hl_item *it, const struct hl_error *err)
+{
+    struct hl_error ignored = {0};
+
+    hl_ranges_clear(&it->acked);
+    it->target_open = false;
+    hl_free(it->token);
+    it->token = NULL;
+    hl_transfer_forget_saved(it->t, &ignored);
+    hl_item_fail(it, err);
+}
+
+static void appended(struct hl_item *it)
+{
+    it->resumed_bytes = it->acked.bytes;
+    hl_item_move(it);
+}
+
+/* The target's tail stays in the second half of the sample, the source's goes
+ * to the first. */
+static void compare_tails(struct hl_item *it)
+{
+    uint32_t len = (uint32_t)hl_min(TAIL_BYTES, it->append_at);
+    bool same = !memcmp(it->sample, it->sample + TAIL_BYTES, len);
+    struct hl_error err = {0};
+
+    hl_free(it->sample);
+    it->sample = NULL;
+    if (same) {
+        appended(it);
+        return;
+    }
+    hl_err(&err, HAUL_E_RESUME, 0,
+           "the last bytes of the target '%s' are not those of the source",
+           it->t->target_name);
+    hl_err_hint(&err, "It is no prefix of this source; copy it anew with "
+                      "--resume never.");
+    refuse_append(it, &err);
+}
+
+static void read_tail(struct hl_item *it, struct hl_object *from,
+                      uint8_t *data, void (*done)(struct hl_op *op),
+                      void (*again)(struct hl_item *it))
+{
+    uint32_t len = (uint32_t)hl_min(TAIL_BYTES, it->append_at);
+
+    memset(&it->u, 0, sizeof(it->u));
+    hl_item_submit(it, &it->u.io.op, done, again);
+    it->u.io.offset = it->append_at - len + it->sample_len;
+    it->u.io.len = len - it->sample_len;
+    it->u.io.data = data + it->sample_len;
+    hl_driver_read(from, &it->u.io);
+}
+
+static bool tail_whole(struct hl_item *it)
+{
+    uint32_t len = (uint32_t)hl_min(TAIL_BYTES, it->append_at);
+
+    it->sample_len += it->u.io.done;
+    if (it->sample_len < len && it->u.io.done > 0)
+        return false;
+    it->sample_len = 0;
+    return true;
+}
+
+static void source_tail(struct hl_item *it);
+
+static void on_source_tail(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+
+    if (!hl_item_home(it, op))
+        return;
+    if (tail_whole(it))
+        compare_tails(it);
+    else
+        source_tail(it);
+}
+
+static void source_tail(struct hl_item *it)
+{
+    read_tail(it, it->source, it->sample, on_source_tail, source_tail);
+}
+
+static void target_tail(struct hl_item *it);
+
+static void on_target_tail(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+
+    if (!hl_item_home(it, op))
+        return;
+    if (tail_whole(it))
+        source_tail(it);
+    else
+        target_tail(it);
+}
+
+static void target_tail(struct hl_item *it)
+{
+    read_tail(it, it->target, it->sample + TAIL_BYTES, on_target_tail,
+              target_tail);
+}
+
+static void check_tails(struct hl_item *it)
+{
+    struct hl_error err = {0};
+
+    if (!it->append_at || !(it->layout.caps & HL_CAP_READBACK) ||
+        !(it->source_caps & HL_CAP_SEEK)) {
+        appended(it);
+        return;
+    }
+    it->sample = hl_calloc(2, TAIL_BYTES);
+    if (it->sample) {
+        target_tail(it);
+        return;
+    }
+    hl_err(&err, HAUL_E_NOMEM, 0, "out of memory");
+    hl_item_fail(it, &err);
+}
+
+/* ---- What must not be believed --------------------------------------------- */
+
 /* Without sync() nothing is ever called durable; then the newest bytes are
  * what a crash of the target can have taken. */
 static int trim_suspects(struct hl_item *it)
@@ -428,7 +562,14 @@ static void on_target_open(struct hl_op *op)
         rc = drop_suspects(it);
     if (rc) {
         hl_err(&err, rc, 0, "%s", haul_err_text(rc));
-        hl_item_fail(it, &err);
+        if (it->append)
+            refuse_append(it, &err);
+        else
+            hl_item_fail(it, &err);
+        return;
+    }
+    if (it->append) {
+        check_tails(it);
         return;
     }
     it->resumed_bytes = it->acked.bytes;

@@ -19,9 +19,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -376,12 +378,21 @@ static bool is_large(const struct hl_open *o)
     return o->size >= LARGE_MIN; /* HL_SIZE_UNKNOWN too */
 }
 
+/* A file system in memory: what is set aside is written at once, a page at a
+ * time, and there is no layout to gain. */
+static bool in_memory(const struct hl_file_obj *obj)
+{
+    struct statfs fs;
+
+    return fstatfs(obj->fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+}
+
 /* KEEP_SIZE: the size of the file still says how far it was written. */
 static int preallocate(struct hl_file_obj *obj, struct hl_open *o)
 {
     int rc;
 
-    if (o->size == HL_SIZE_UNKNOWN || !is_large(o))
+    if (o->size == HL_SIZE_UNKNOWN || !is_large(o) || in_memory(obj))
         return 0;
     do
         rc = fallocate(obj->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)o->size);

@@ -27,7 +27,7 @@ static struct hl_loop *loop_of(const struct hl_sftp_ep *ep)
     return ep->base.env->loop;
 }
 
-/* ---- Endpoints --------------------------------------------------------------- */
+/* ---- Endpoints ---------------------------------------------------------- */
 
 static uint32_t option(const struct hl_env *env, int id, uint32_t otherwise)
 {
@@ -112,7 +112,7 @@ static void flow(struct hl_endpoint *base, struct hl_flow *out)
             continue;
         out->connections++;
         out->streams += atomic_load(&conn->streams_up);
-        out->streams_limit += conn->streams_limit;
+        out->streams_limit += hl_sftp_channels_max(conn);
         out->wire_bytes += atomic_load(&conn->wire_bytes);
         out->starved_ns += atomic_load(&conn->starved_ns);
         out->window_ns += atomic_load(&conn->window_ns);
@@ -122,7 +122,7 @@ static void flow(struct hl_endpoint *base, struct hl_flow *out)
         if (rtt && (!out->rtt_ns || rtt < out->rtt_ns))
             out->rtt_ns = rtt;
     }
-    /* A limit of one connection is none while others can be opened. */
+    /* What these connections take is no limit while others can be opened. */
     if (out->connections < ep->conns_max && !ep->refused &&
         !hl_ssh_host_one_login(ep->host))
         out->streams_limit = 0;
@@ -195,7 +195,7 @@ void hl_sftp_fail_queued(struct hl_sftp_ep *ep, struct hl_sftp_obj *obj,
     fail_ios(ep, &ep->writes, obj, rc, error);
 }
 
-/* ---- Drains -------------------------------------------------------------------- */
+/* ---- Drains ------------------------------------------------------------- */
 
 static void drain_end(struct hl_sftp_obj *obj)
 {
@@ -247,7 +247,7 @@ void hl_sftp_drain_answer(struct hl_sftp_obj *obj, uint32_t conn_index)
             hl_sftp_wake(ep->conns[i]);
 }
 
-/* ---- Objects -------------------------------------------------------------------- */
+/* ---- Objects ------------------------------------------------------------ */
 
 void hl_sftp_obj_unref(struct hl_sftp_obj *obj)
 {
@@ -336,7 +336,7 @@ static void close_object(struct hl_object *base)
     hl_sftp_obj_unref(obj);
 }
 
-/* ---- Operations ------------------------------------------------------------------ */
+/* ---- Operations --------------------------------------------------------- */
 
 static void submit_job(struct hl_object *base, enum hl_sftp_job_kind kind,
                        struct hl_op *op, const char *token)

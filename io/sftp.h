@@ -38,7 +38,7 @@
 /* An object is spread over streams when it is larger than this. */
 #define HL_SFTP_WIDE (UINT64_C(8) << 20)
 
-/* ---- Objects -------------------------------------------------------------- */
+/* ---- Objects ------------------------------------------------------------ */
 
 enum hl_sftp_drain {
     HL_DRAIN_NONE,
@@ -93,7 +93,7 @@ struct hl_sftp_fh {
     uint8_t handle[HL_SFTP_HANDLE_MAX];
 };
 
-/* ---- Streams --------------------------------------------------------------- */
+/* ---- Streams ------------------------------------------------------------ */
 
 /* reply NULL: the stream died before it came. */
 typedef void hl_sftp_reply_fn(struct hl_sftp_stream *st, void *ctx,
@@ -186,7 +186,7 @@ struct hl_sftp_stream {
     uint64_t ack_begin, ack_end;
 };
 
-/* ---- Jobs ------------------------------------------------------------------ */
+/* ---- Jobs --------------------------------------------------------------- */
 
 enum hl_sftp_job_kind { HL_JOB_STAT, HL_JOB_OPEN, HL_JOB_SYNC, HL_JOB_COMMIT,
                         HL_JOB_SUSPEND, HL_JOB_DISCARD, HL_JOB_DIGEST };
@@ -220,7 +220,7 @@ struct hl_sftp_job {
     struct ssh_channel_callbacks_struct exec_callbacks;
 };
 
-/* ---- Connections and endpoints --------------------------------------------- */
+/* ---- Connections and endpoints ------------------------------------------ */
 
 enum hl_sftp_conn_state {
     HL_CONN_CONNECTING,
@@ -296,7 +296,7 @@ struct hl_sftp_ep {
     struct hl_flow past;     /* of connections that are gone */
 };
 
-/* ---- sftp.c ----------------------------------------------------------------- */
+/* ---- sftp.c ------------------------------------------------------------- */
 
 void hl_sftp_obj_unref(struct hl_sftp_obj *obj);
 /* lock held: the drain of obj has nothing left to wait for when the bit of a
@@ -309,7 +309,7 @@ void hl_sftp_fail_queued(struct hl_sftp_ep *ep, struct hl_sftp_obj *obj,
                          int rc, const struct hl_error *error);
 void hl_sftp_wake(struct hl_sftp_conn *conn);
 
-/* ---- sftp_conn.c -------------------------------------------------------------- */
+/* ---- sftp_conn.c -------------------------------------------------------- */
 
 /* lock held. Starts a thread, which connects. */
 int hl_sftp_conn_start(struct hl_sftp_ep *ep, struct hl_error *err);
@@ -318,9 +318,11 @@ void hl_sftp_conn_free(struct hl_sftp_conn *conn);
 /* The connection cannot go on; the first reason counts. Safe in callbacks. */
 void hl_sftp_conn_break(struct hl_sftp_conn *conn, int rc,
                         const char *why);
+/* lock held. Channels that conn takes at most. */
+uint32_t hl_sftp_channels_max(const struct hl_sftp_conn *conn);
 uint32_t hl_sftp_up(const struct hl_sftp_ep *ep); /* lock held */
 
-/* ---- sftp_stream.c ------------------------------------------------------------- */
+/* ---- sftp_stream.c ------------------------------------------------------ */
 
 enum hl_sftp_blocked {
     HL_BLOCKED_IDLE,   /* nothing to send */
@@ -358,7 +360,7 @@ struct hl_sftp_out *hl_sftp_call(struct hl_sftp_stream *st,
 /* Takes what hl_sftp_call() gave, with the message in it. */
 void hl_sftp_send(struct hl_sftp_stream *st, struct hl_sftp_out *o);
 
-/* ---- sftp_send.c --------------------------------------------------------------- */
+/* ---- sftp_send.c -------------------------------------------------------- */
 
 /* Data of one SSH packet: what servers take (CHANNEL_MAX_PACKET), less what
  * libssh keeps for its headers. Size of conn->scratch. */
@@ -371,7 +373,7 @@ enum hl_sftp_blocked hl_sftp_stream_pump(struct hl_sftp_stream *st);
 void hl_sftp_stream_forget(struct hl_sftp_stream *st,
                            struct hl_sftp_obj *obj);
 
-/* ---- sftp_files.c, sftp_open.c, sftp_commit.c ------------------------------------------------ */
+/* ---- sftp_files.c, sftp_open.c, sftp_commit.c --------------------------- */
 
 /* The handle of obj on st, or NULL. */
 struct hl_sftp_fh *hl_sftp_fh_find(struct hl_sftp_stream *st,

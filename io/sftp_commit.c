@@ -62,7 +62,7 @@ static void send_fsync(struct hl_sftp_job *job, hl_sftp_reply_fn *fn)
                   (struct hl_sftp_bytes){ NULL, 0 }, fn);
 }
 
-/* ---- Sync ------------------------------------------------------------------------- */
+/* ---- Sync --------------------------------------------------------------- */
 
 static void sync_done(struct hl_sftp_stream *st, void *ctx,
                       const struct hl_sftp_reply *reply)
@@ -95,7 +95,7 @@ void hl_sftp_sync_start(struct hl_sftp_job *job)
                                        job->obj->ep->name));
 }
 
-/* ---- Commit: the name -------------------------------------------------------------- */
+/* ---- Commit: the name --------------------------------------------------- */
 
 static void rename_failed(struct hl_sftp_job *job,
                           const struct hl_sftp_reply *reply)
@@ -243,7 +243,7 @@ static void give_name(struct hl_sftp_job *job)
         send_rename(job, renamed);
 }
 
-/* ---- Commit: the content -------------------------------------------------------------- */
+/* ---- Commit: the content ------------------------------------------------ */
 
 /* All requests for the open handle go out together: a server has to treat
  * those about one file in order (the draft, section 6.1). The name is given
@@ -398,7 +398,7 @@ void hl_sftp_commit_start(struct hl_sftp_job *job)
     hl_sftp_job_with_fh(job, commit_has_fh);
 }
 
-/* ---- Suspend ----------------------------------------------------------------------------- */
+/* ---- Suspend ------------------------------------------------------------ */
 
 static void suspended(struct hl_sftp_job *job)
 {
@@ -440,7 +440,7 @@ void hl_sftp_suspend_start(struct hl_sftp_job *job)
         hl_sftp_job_drain(job, suspended);
 }
 
-/* ---- Digest -------------------------------------------------------------------------------- */
+/* ---- Digest ------------------------------------------------------------- */
 
 static int exec_data(ssh_session session, ssh_channel channel, void *data,
                      uint32_t len, int is_stderr, void *user)

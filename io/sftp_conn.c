@@ -61,10 +61,9 @@ void hl_sftp_wake(struct hl_sftp_conn *conn)
         return;
 }
 
-/* ---- Streams -------------------------------------------------------------------- */
+/* ---- Streams ------------------------------------------------------------ */
 
-/* lock held. Channels that conn takes at most. */
-static uint32_t channels_max(const struct hl_sftp_conn *conn)
+uint32_t hl_sftp_channels_max(const struct hl_sftp_conn *conn)
 {
     uint32_t max = conn->ep->streams_max;
 
@@ -83,9 +82,9 @@ static uint32_t streams_wanted(const struct hl_sftp_conn *conn)
         const struct hl_sftp_conn *other = ep->conns[i];
 
         if (other && other->state == HL_CONN_UP)
-            want -= (uint32_t)hl_min(want, channels_max(other));
+            want -= (uint32_t)hl_min(want, hl_sftp_channels_max(other));
     }
-    return (uint32_t)hl_max(1, hl_min(want, channels_max(conn)));
+    return (uint32_t)hl_max(1, hl_min(want, hl_sftp_channels_max(conn)));
 }
 
 /* lock held. */
@@ -101,7 +100,7 @@ static bool wants_connection(struct hl_sftp_conn *conn)
             continue;
         if (other->state == HL_CONN_CONNECTING)
             return false;
-        channels += channels_max(other);
+        channels += hl_sftp_channels_max(other);
         count++;
     }
     return (ep->targets_want > channels || ep->sources_want > count) &&
@@ -184,7 +183,7 @@ static void step_streams(struct hl_sftp_conn *conn)
     conn->kick |= conn->setting_up && conn->bytes.in_bytes != seen;
 }
 
-/* ---- Jobs and drains ------------------------------------------------------------ */
+/* ---- Jobs and drains ---------------------------------------------------- */
 
 static struct hl_sftp_stream *stream_for(struct hl_sftp_conn *conn,
                                          const struct hl_sftp_obj *obj)
@@ -317,7 +316,7 @@ static void answer_drains(struct hl_sftp_conn *conn)
     conn->kick |= count == DRAIN_BURST;
 }
 
-/* ---- Where the time goes --------------------------------------------------------- */
+/* ---- Where the time goes ------------------------------------------------ */
 
 static uint64_t thread_cpu_ns(void)
 {
@@ -375,7 +374,7 @@ static bool writable(const struct hl_sftp_conn *conn)
     return !(ssh_get_status(conn->session) & SSH_WRITE_PENDING);
 }
 
-/* ---- Signs of life ------------------------------------------------------------------ */
+/* ---- Signs of life ------------------------------------------------------ */
 
 /* Bytes that the other end's kernel has; what went into a pipe otherwise. */
 static uint64_t sample_wire(struct hl_sftp_conn *conn)
@@ -410,6 +409,17 @@ static bool outstanding(const struct hl_sftp_conn *conn, bool *data)
     return any || !hl_list_empty(&conn->jobs);
 }
 
+/* libssh 0.10 sends nothing when the answer to the one before has come but was
+ * not collected; the call collects it (ssh_global_request() in channels.c). */
+static void send_keepalive(struct hl_sftp_conn *conn)
+{
+    uint64_t before = conn->bytes.out_bytes;
+
+    ssh_send_keepalive(conn->session);
+    if (conn->bytes.out_bytes == before && writable(conn))
+        ssh_send_keepalive(conn->session);
+}
+
 /* While data is sent the kernel's acknowledgements count; otherwise only what
  * the server says does: a stopped server's kernel acknowledges keepalives. */
 static void check_alive(struct hl_sftp_conn *conn)
@@ -434,7 +444,7 @@ static void check_alive(struct hl_sftp_conn *conn)
         conn->now_ns - conn->heard_ns < hl_min(KEEPALIVE_NS, stall / 3))
         return;
     conn->keepalive_ns = conn->now_ns;
-    ssh_send_keepalive(conn->session);
+    send_keepalive(conn);
 }
 
 /*
@@ -475,7 +485,7 @@ static void tick(struct hl_sftp_conn *conn)
         hl_sftp_conn_break(conn, HAUL_E_RESET, "connection lost");
 }
 
-/* ---- The loop -------------------------------------------------------------------------- */
+/* ---- The loop ----------------------------------------------------------- */
 
 static int on_wake(socket_t fd, int revents, void *user)
 {

@@ -15,7 +15,7 @@ static struct hl_loop *loop_of(const struct hl_sftp_obj *obj)
     return obj->ep->base.env->loop;
 }
 
-/* ---- Status ------------------------------------------------------------------ */
+/* ---- Status ------------------------------------------------------------- */
 
 bool hl_sftp_says_full(const struct hl_sftp_reply *reply)
 {
@@ -72,7 +72,7 @@ int hl_sftp_status_err(struct hl_error *err,
 }
 
 int hl_sftp_refusal(struct hl_error *err, const struct hl_sftp_reply *reply,
-                   const char *what, const char *path)
+                    const char *what, const char *path)
 {
     int rc = hl_sftp_status_err(err, reply, what, path);
 
@@ -81,7 +81,7 @@ int hl_sftp_refusal(struct hl_error *err, const struct hl_sftp_reply *reply,
     return rc;
 }
 
-/* ---- Writes that failed -------------------------------------------------------- */
+/* ---- Writes that failed ------------------------------------------------- */
 
 struct lost {
     struct hl_sftp_fh *fh;
@@ -146,7 +146,7 @@ void hl_sftp_write_lost(struct hl_sftp_stream *st,
     hl_object_lost(&copy.fh->obj->base, copy.offset, copy.len, &copy.error);
 }
 
-/* ---- Handles --------------------------------------------------------------------- */
+/* ---- Handles ------------------------------------------------------------ */
 
 struct hl_sftp_fh *hl_sftp_fh_find(struct hl_sftp_stream *st,
                                    const struct hl_sftp_obj *obj)
@@ -209,8 +209,7 @@ void hl_sftp_fh_free(struct hl_sftp_fh *fh)
     hl_free(fh);
 }
 
-void hl_sftp_fh_set(struct hl_sftp_fh *fh,
-                          const struct hl_sftp_reply *reply)
+void hl_sftp_fh_set(struct hl_sftp_fh *fh, const struct hl_sftp_reply *reply)
 {
     fh->state = HL_FH_OPEN;
     fh->handle_len = (uint32_t)reply->bytes.len; /* checked when parsed */
@@ -307,7 +306,7 @@ void hl_sftp_fh_close(struct hl_sftp_fh *fh)
         hl_sftp_fh_idle(fh);
 }
 
-/* ---- Jobs ---------------------------------------------------------------------------- */
+/* ---- Jobs --------------------------------------------------------------- */
 
 struct hl_sftp_job *hl_sftp_job_new(struct hl_sftp_obj *obj,
                                     enum hl_sftp_job_kind kind,
@@ -486,7 +485,7 @@ void hl_sftp_job_drain(struct hl_sftp_job *job,
         drained(job);
 }
 
-/* ---- Stat and discard ------------------------------------------------------------------ */
+/* ---- Stat and discard --------------------------------------------------- */
 
 bool hl_sftp_is_folder(const struct hl_sftp_attrs *a)
 {
@@ -511,7 +510,7 @@ static void stat_done(struct hl_sftp_stream *st, void *ctx,
     }
     if (!op->exists) {
         hl_sftp_job_finish(job, hl_sftp_refusal(&job->error, reply, "look at",
-                                        job->obj->path));
+                                                job->obj->path));
         return;
     }
     op->is_folder = hl_sftp_is_folder(&reply->attrs);
@@ -522,7 +521,7 @@ static void stat_done(struct hl_sftp_stream *st, void *ctx,
 }
 
 void hl_sftp_job_send_path(struct hl_sftp_job *job, enum hl_sftp_type type,
-                      const char *path, hl_sftp_reply_fn *fn)
+                           const char *path, hl_sftp_reply_fn *fn)
 {
     uint32_t id;
     struct hl_sftp_out *o = hl_sftp_job_call(job, fn, &id);
@@ -546,7 +545,7 @@ static void discard_done(struct hl_sftp_stream *st, void *ctx,
         hl_sftp_job_finish(job, 0);
     else
         hl_sftp_job_finish(job, hl_sftp_refusal(&job->error, reply, "remove",
-                                        job->token + 4));
+                                                job->token + 4));
 }
 
 /* A file that was written in place was there before, or has the name that
@@ -555,7 +554,8 @@ static void discard_drained(struct hl_sftp_job *job)
 {
     job->error = (struct hl_error){ 0 };
     if (job->token && strncmp(job->token, "tmp:", 4) == 0)
-        hl_sftp_job_send_path(job, HL_SFTP_REMOVE, job->token + 4, discard_done);
+        hl_sftp_job_send_path(job, HL_SFTP_REMOVE, job->token + 4,
+                              discard_done);
     else
         hl_sftp_job_finish(job, 0);
 }

@@ -26,7 +26,7 @@ static const uint32_t IN_ORDER[] = {
     0
 };
 
-/* ---- Open ---------------------------------------------------------------------------------- */
+/* ---- Open --------------------------------------------------------------- */
 
 static struct hl_open *open_of(struct hl_sftp_job *job)
 {
@@ -76,7 +76,7 @@ static void open_stated(struct hl_sftp_stream *st, void *ctx,
     op = open_of(job);
     if (reply->type != HL_SFTP_ATTRS) {
         hl_sftp_job_finish(job, hl_sftp_refusal(&job->error, reply, "look at",
-                                        job->obj->work));
+                                                job->obj->work));
         return;
     }
     a = &reply->attrs;
@@ -166,8 +166,10 @@ static void open_replied(struct hl_sftp_stream *st, void *ctx,
     missing = reply->type == HL_SFTP_STATUS &&
               reply->status == HL_FX_NO_SUCH_FILE;
     existing = job->attempt && !(*job->attempt & HL_FXF_CREAT);
-    hl_sftp_refusal(&job->error, reply, job->attempt && !existing ? "create" : "open",
-            job->in_place || !job->attempt ? job->try_path : job->obj->path);
+    hl_sftp_refusal(&job->error, reply,
+                    job->attempt && !existing ? "create" : "open",
+                    job->in_place || !job->attempt ? job->try_path
+                                                   : job->obj->path);
     if (!job->attempt) {
         hl_sftp_job_finish(job, job->error.code);
     } else if (missing && existing && job->attempt == EXISTING &&

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* ---- Encoding ------------------------------------------------------------ */
+/* ---- Encoding ----------------------------------------------------------- */
 
 /* A message being written; fits says that everything did so far. */
 struct writer {
@@ -196,7 +196,7 @@ bool hl_sftp_put_extended(struct hl_sftp_out *o, uint32_t id,
     return end(&w, 0);
 }
 
-/* ---- Decoding ------------------------------------------------------------ */
+/* ---- Decoding ----------------------------------------------------------- */
 
 struct reader {
     const uint8_t *p;

@@ -80,7 +80,7 @@ struct hl_sftp_bytes {
     size_t len;
 };
 
-/* ---- Requests ------------------------------------------------------------ */
+/* ---- Requests ----------------------------------------------------------- */
 
 /* Where messages are appended. A message that does not fit is not begun:
  * the function returns false and len stays. */
@@ -116,7 +116,7 @@ bool hl_sftp_put_extended(struct hl_sftp_out *o, uint32_t id,
                           struct hl_sftp_bytes b);
 struct hl_sftp_bytes hl_sftp_text(const char *s);
 
-/* ---- Replies -------------------------------------------------------------- */
+/* ---- Replies ------------------------------------------------------------ */
 
 /* One reply; pointers go into the message. */
 struct hl_sftp_reply {

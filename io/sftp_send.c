@@ -19,7 +19,7 @@ static struct hl_loop *loop_of(const struct hl_sftp_stream *st)
     return st->conn->ep->base.env->loop;
 }
 
-/* ---- Taking from the queues -------------------------------------------------- */
+/* ---- Taking from the queues --------------------------------------------- */
 
 /* lock held. A stream opens a handle of its own when the object is large, or
  * when nobody has one (its stream died). */
@@ -123,7 +123,7 @@ static bool take_read(struct hl_sftp_stream *st)
     return true;
 }
 
-/* ---- Cutting --------------------------------------------------------------------- */
+/* ---- Cutting ------------------------------------------------------------ */
 
 static void cut_reads(struct hl_sftp_stream *st)
 {
@@ -193,7 +193,7 @@ static void write_taken(struct hl_sftp_stream *st)
     }
 }
 
-/* ---- Sending ------------------------------------------------------------------------ */
+/* ---- Sending ------------------------------------------------------------ */
 
 /* Bytes that libssh took; 0: none now. */
 static uint32_t put_bytes(struct hl_sftp_stream *st, const uint8_t *p,
@@ -288,7 +288,7 @@ enum hl_sftp_blocked hl_sftp_stream_pump(struct hl_sftp_stream *st)
     return HL_BLOCKED_IDLE;
 }
 
-/* ---- Abort ---------------------------------------------------------------------------- */
+/* ---- Abort -------------------------------------------------------------- */
 
 /* The buffer goes back, but a message that is half sent must be completed:
  * its rest is copied. */

@@ -24,7 +24,7 @@ static struct hl_loop *loop_of(const struct hl_sftp_stream *st)
     return st->conn->ep->base.env->loop;
 }
 
-/* ---- Requests ------------------------------------------------------------ */
+/* ---- Requests ----------------------------------------------------------- */
 
 static bool reqs_grow(struct hl_sftp_stream *st)
 {
@@ -149,7 +149,7 @@ void hl_sftp_send(struct hl_sftp_stream *st, struct hl_sftp_out *o)
     st->conn->kick = true;
 }
 
-/* ---- Life ----------------------------------------------------------------- */
+/* ---- Life --------------------------------------------------------------- */
 
 struct hl_sftp_stream *hl_sftp_stream_new(struct hl_sftp_conn *conn)
 {
@@ -212,7 +212,7 @@ static void fail_requests(struct hl_sftp_stream *st)
 }
 
 void hl_sftp_read_finish(struct hl_sftp_stream *st, struct hl_sftp_read *rd,
-                        int rc)
+                         int rc)
 {
     struct hl_sftp_ep *ep = st->conn->ep;
     struct hl_io *io = rd->io;
@@ -261,7 +261,7 @@ void hl_sftp_stream_free(struct hl_sftp_stream *st)
     hl_free(st);
 }
 
-/* ---- Set-up ---------------------------------------------------------------- */
+/* ---- Set-up ------------------------------------------------------------- */
 
 static void got_limits(struct hl_sftp_stream *st, void *ctx,
                        const struct hl_sftp_reply *reply)
@@ -380,7 +380,7 @@ void hl_sftp_stream_step(struct hl_sftp_stream *st)
         hl_sftp_stream_die(st, HAUL_E_RESET, "the server closed a channel");
 }
 
-/* ---- Acknowledgements -------------------------------------------------------- */
+/* ---- Acknowledgements --------------------------------------------------- */
 
 void hl_sftp_stream_flush_acks(struct hl_sftp_stream *st)
 {
@@ -406,7 +406,7 @@ static void ack(struct hl_sftp_stream *st, const struct hl_sftp_req *req)
         hl_sftp_stream_flush_acks(st);
 }
 
-/* ---- Receiving ----------------------------------------------------------------- */
+/* ---- Receiving ---------------------------------------------------------- */
 
 static void break_proto(struct hl_sftp_stream *st, const char *why)
 {
@@ -420,7 +420,7 @@ static struct hl_sftp_read *read_of(const struct hl_sftp_req *req)
 }
 
 bool hl_sftp_ask_read(struct hl_sftp_stream *st, struct hl_sftp_read *rd,
-                     uint64_t offset, uint32_t len)
+                      uint64_t offset, uint32_t len)
 {
     struct hl_sftp_out *o = small_begin(st);
     struct hl_sftp_req *req = o ? hl_sftp_req_new(st, HL_REQ_READ) : NULL;

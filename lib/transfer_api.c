@@ -594,6 +594,7 @@ int haul_transfer_result(struct haul_transfer *t, struct haul_result *result)
     struct hl_item_result r = {0};
     uint32_t size = (uint32_t)hl_min(result->size, sizeof(full));
     char *target;
+    bool all; /* were there before, or have been compared */
 
     if (result->size < sizeof(full.size) + sizeof(full.code))
         return HAUL_E_INVAL;
@@ -614,10 +615,9 @@ int haul_transfer_result(struct haul_transfer *t, struct haul_result *result)
     full.verified = full.code ? "none" : r.verified;
     full.note = full.code ? NULL : make_note(t, &r, &s);
     full.bytes = r.size;
-    full.acked_bytes = t->kind == HL_TRANSFER_CHECK && !full.code
-                           ? r.size
-                           : s.acked_bytes;
-    full.resumed_from = s.resumed_bytes;
+    all = !full.code && (t->kind == HL_TRANSFER_CHECK || r.already_there);
+    full.acked_bytes = all ? r.size : s.acked_bytes;
+    full.resumed_from = r.already_there ? r.size : s.resumed_bytes;
     full.resent_bytes = s.resent_bytes;
     full.sent_bytes = s.sent_bytes;
     full.elapsed_ns = s.elapsed_ns;

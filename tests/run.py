@@ -3,7 +3,8 @@
 
     tests/run.py [-j N] LABEL=BUILD TEST... [LABEL=BUILD TEST...]...
 
-A TEST is a source file or a pytest node id; BUILD is the folder of the build
+A TEST is a source file, a pytest node id or FILE.py@WORD+WORD (tests with one
+of the words in their names); BUILD is the folder of the build
 that it tests. tests/unit/test_x.c is the program BUILD/tests/unit/test_x,
 fuzz_x.c replays tests/fuzz/corpus/x, test_x.py runs under pytest, other .py
 and .sh files run as they are. Each gets a TMPDIR of its own (kept when it
@@ -60,7 +61,7 @@ class Test:
     def __init__(self, label, build, path):
         self.build = os.path.abspath(build)
         self.path = path
-        self.name = re.sub(r"^tests/|\.(c|py|sh)(?=$|::)", "", path)
+        self.name = re.sub(r"^tests/|\.(c|py|sh)(?=$|::|@)", "", path)
         if label != "release":
             self.name = label + ":" + self.name
         self.log = os.path.join(self.build, "log", re.sub(
@@ -76,10 +77,11 @@ class Test:
     def command(self, tmp):
         stem, end = os.path.splitext(self.path)
         if self.is_pytest():
+            path, _, words = self.path.partition("@")
             return [pytest_python(), "-m", "pytest", "-q", "-rs", "-p",
                     "no:cacheprovider", "--tb=short",
                     "--junitxml=" + os.path.join(tmp, "result.xml"),
-                    self.path]
+                    "-k", words.replace("+", " or "), path]
         if end == ".py":
             return [sys.executable, self.path]
         if end == ".sh":

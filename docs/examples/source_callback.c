@@ -1,39 +1,34 @@
-/* source_callback TARGET: the program itself is the source, without a file in
- * between. It can be read at any offset, so the copy survives outages; with a
- * name it could be continued by another process. */
+/* source_callback FILE TARGET: the program itself is the source; here it hands
+ * out what it reads from FILE. It can be read at any offset and has a name, so
+ * the copy survives outages and another run continues it. */
+#define _POSIX_C_SOURCE 200809L
+#include <fcntl.h>
 #include <haul.h>
 #include <stdio.h>
-
-#define LINE "one line of a table\n"
-#define LINE_SIZE (sizeof(LINE) - 1)
-#define LINES 1000000
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* On a thread of the library, one call at a time. */
-static int64_t read_lines(void *user, void *buf, size_t len, uint64_t offset)
+static int64_t read_at(void *user, void *buf, size_t len, uint64_t offset)
 {
-    uint64_t size = (uint64_t)LINES * LINE_SIZE;
-    char *out = buf;
-    size_t i;
+    const int *fd = user;
+    ssize_t n = pread(*fd, buf, len, (off_t)offset);
 
-    (void)user;
-    for (i = 0; i < len && offset + i < size; i++)
-        out[i] = LINE[(offset + i) % LINE_SIZE];
-    return (int64_t)i;
+    return n < 0 ? HAUL_E_READ : n;
 }
 
-int main(int argc, char **argv)
+static int copy(const char *name, int fd, uint64_t size, const char *target)
 {
     struct haul_error error = {.size = sizeof(error)};
     struct haul_engine *e = NULL;
     struct haul_transfer *t = NULL;
 
-    if (argc != 2 || haul_engine_new(&e))
-        return 2;
-    if (haul_transfer_new(e, NULL, argv[1], &t)) {
+    if (haul_engine_new(&e))
+        return HAUL_E_NOMEM;
+    if (haul_transfer_new(e, NULL, target, &t)) {
         haul_engine_error(e, &error);
     } else {
-        haul_transfer_set_source_fn(t, NULL, (uint64_t)LINES * LINE_SIZE,
-                                    read_lines, NULL);
+        haul_transfer_set_source_fn(t, name, size, read_at, &fd);
         if (haul_transfer_start(t) == 0)
             haul_engine_run(e);
         haul_transfer_error(t, &error);
@@ -42,5 +37,22 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", error.message);
     haul_transfer_free(t);
     haul_engine_free(e);
-    return haul_err_exit_status(error.code);
+    return error.code;
+}
+
+int main(int argc, char **argv)
+{
+    struct stat st;
+    int fd, rc;
+
+    if (argc != 3)
+        return 2;
+    fd = open(argv[1], O_RDONLY);
+    if (fd < 0 || fstat(fd, &st)) {
+        perror(argv[1]);
+        return 3;
+    }
+    rc = copy(argv[1], fd, (uint64_t)st.st_size, argv[2]);
+    close(fd);
+    return haul_err_exit_status(rc);
 }

@@ -34,7 +34,7 @@ static int parse(struct hl_sftp_bytes b, struct hl_sftp_reply *r)
     return hl_sftp_reply_parse(b.p, b.len, r);
 }
 
-/* ---- Requests ------------------------------------------------------------ */
+/* ---- Requests ----------------------------------------------------------- */
 
 static void init_asks_for_version_3(void **state)
 {
@@ -159,7 +159,7 @@ static void a_string_longer_than_a_message_is_refused(void **state)
     assert_int_equal(out.len, 0);
 }
 
-/* ---- Replies -------------------------------------------------------------- */
+/* ---- Replies ------------------------------------------------------------ */
 
 static void status_is_read_with_and_without_text(void **state)
 {
@@ -254,7 +254,7 @@ static void a_cut_reply_is_refused_at_every_length(void **state)
     }
 }
 
-/* ---- Heads ------------------------------------------------------------------ */
+/* ---- Heads -------------------------------------------------------------- */
 
 static void head_asks_for_what_it_needs(void **state)
 {
@@ -310,7 +310,7 @@ static void impossible_lengths_are_refused(void **state)
                      HAUL_E_PROTO);
 }
 
-/* ---- Version and extensions ----------------------------------------------------- */
+/* ---- Version and extensions --------------------------------------------- */
 
 static void version_lists_what_the_server_can(void **state)
 {
