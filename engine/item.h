@@ -43,7 +43,7 @@ struct hl_item {
     enum hl_item_step step;
     struct hl_url source_url, target_url;
     struct hl_object *source, *target;
-    bool source_open, target_open;
+    bool source_open, target_open, target_existed;
     struct hl_identity identity;
     char head[2 * HL_DIGEST_MAX + 1], tail[2 * HL_DIGEST_MAX + 1];
     uint32_t source_caps;
@@ -91,7 +91,8 @@ struct hl_item {
     uint64_t batch, unsynced_bytes;
     bool store_failed; /* warned once */
     struct hl_op sync, aborts[2]; /* by role */
-    bool syncing, commit_waits, discarding;
+    bool syncing, commit_waits, commit_cut, discarding;
+    struct hl_error commit_error;
     uint32_t aborting;
     uint64_t syncing_batch;
     uint64_t resumed_bytes;
@@ -108,7 +109,7 @@ struct hl_item {
     struct hl_error error;
 };
 
-/* ---- Steps, shared by item_open.c, item.c and item_end.c ------------------- */
+/* ---- Steps, shared by the item_*.c files ------------------- */
 
 /* Clears it->u and makes op (a member of it) ready; again repeats the step
  * after an outage. */
@@ -122,7 +123,9 @@ bool hl_item_home(struct hl_item *it, struct hl_op *op);
 void hl_item_fail(struct hl_item *it, const struct hl_error *err);
 /* The opening is through: item.c takes over. */
 void hl_item_move(struct hl_item *it);
-void hl_item_open(struct hl_item *it); /* item_open.c */
+void hl_item_open(struct hl_item *it);   /* item_open.c */
+void hl_item_commit(struct hl_item *it); /* item_commit.c */
+const char *hl_item_verify_mode(const struct hl_item *it);
 void hl_item_ending(struct hl_item *it); /* item_end.c */
 void hl_item_sync(struct hl_item *it);
 /* What is repeated where bytes of r turn out wrong: the parts that hold

@@ -190,6 +190,7 @@ static void on_stat_target(struct hl_op *op)
         return;
     it->retry.answered = true;
     st = it->u.stat;
+    it->target_existed = st.exists;
     if (st.is_folder && !it->in_folder) {
         into_folder(it);
         return;

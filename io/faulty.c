@@ -6,6 +6,7 @@
  *   seed=N         of the random numbers that decide everything
  *   read_error=P write_error=P open_error=P commit_error=P sync_error=P
  *                  the operation fails with RESET, REMOTE_IO or REMOTE_BUSY
+ *   commit_lost=P  the commit is done, its answer is lost with the connection
  *   short=P        a read brings less (not of ordered sources)
  *   flip=P         a read brings one wrong bit
  *   lost=P         an acknowledgement, or a piece of it, becomes a loss
@@ -286,6 +287,10 @@ static void inner_done(struct hl_op *op)
     copy_op(outer, op, f->kind);
     outer->rc = op->rc;
     outer->error = op->error;
+    if (f->kind == FAULTY_COMMIT && !op->rc &&
+        roll(f->obj, f->obj->opts.commit_lost))
+        outer->rc = hl_err(&outer->error, HAUL_E_RESET, 0,
+                           "'faulty' lost the answer to the commit");
     hl_free(f);
     outer->done(outer);
 }

@@ -23,7 +23,7 @@ enum faulty_kind {
 struct faulty_options {
     uint64_t seed, after, delay_us, once;
     uint64_t error[FAULTY_COUNT];
-    uint64_t shorter, flip, lost, hang, reorder, dup;
+    uint64_t shorter, flip, lost, hang, reorder, dup, commit_lost;
 };
 
 /* Takes "OPTIONS:INNER" apart. HAUL_E_INVAL. On success the caller finishes

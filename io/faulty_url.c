@@ -41,6 +41,7 @@ static int parse_option(struct faulty_options *o, const char *key,
         { "hang", &o->hang, true },
         { "reorder", &o->reorder, true },
         { "dup", &o->dup, true },
+        { "commit_lost", &o->commit_lost, true },
     };
     size_t i;
 

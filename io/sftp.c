@@ -129,11 +129,10 @@ static void flow(struct hl_endpoint *base, struct hl_flow *out)
     pthread_mutex_unlock(&ep->lock);
 }
 
-/* lock held. Makes sure that somebody comes for what was queued: jobs are for
- * certain connections, reads and writes for those that found none. */
-static void announce(struct hl_sftp_ep *ep, bool job)
+/* lock held. Wakes connections: all of them, or those that found nothing to
+ * do. False: there is none, not even on its way. */
+static bool wake_some(struct hl_sftp_ep *ep, bool all)
 {
-    struct hl_error err = { 0 };
     bool any = false;
     uint32_t i;
 
@@ -143,12 +142,21 @@ static void announce(struct hl_sftp_ep *ep, bool job)
         if (!conn || conn->state == HL_CONN_DOWN)
             continue;
         any = true;
-        if (conn->state != HL_CONN_UP || (!job && !conn->hungry))
+        if (conn->state != HL_CONN_UP || (!all && !conn->hungry))
             continue;
         conn->hungry = false;
         hl_sftp_wake(conn);
     }
-    if (!any && hl_sftp_conn_start(ep, &err))
+    return any;
+}
+
+/* lock held. Makes sure that somebody comes for what was queued: jobs are for
+ * certain connections, reads and writes for whoever has room. */
+static void announce(struct hl_sftp_ep *ep, bool job)
+{
+    struct hl_error err = { 0 };
+
+    if (!wake_some(ep, job) && hl_sftp_conn_start(ep, &err))
         hl_sftp_fail_queued(ep, NULL, err.code, &err);
 }
 
@@ -233,7 +241,6 @@ void hl_sftp_drain_answer(struct hl_sftp_obj *obj, uint32_t conn_index)
 {
     struct hl_sftp_ep *ep = obj->ep;
     struct hl_op *op = obj->abort_op;
-    uint32_t i;
 
     obj->drain_left &= ~(UINT64_C(1) << conn_index);
     if (obj->drain_left)
@@ -242,9 +249,7 @@ void hl_sftp_drain_answer(struct hl_sftp_obj *obj, uint32_t conn_index)
     if (op)
         hl_op_finish(loop_of(ep), op, 0);
     drain_end(obj);
-    for (i = 0; i < HL_SFTP_CONNS_MAX; i++)
-        if (ep->conns[i] && ep->conns[i]->state == HL_CONN_UP)
-            hl_sftp_wake(ep->conns[i]);
+    wake_some(ep, true);
 }
 
 /* ---- Objects ------------------------------------------------------------ */
@@ -314,7 +319,7 @@ static void set_streams(struct hl_object *base, uint32_t streams)
     pthread_mutex_lock(&ep->lock);
     obj->streams = streams;
     count_streams(ep);
-    announce(ep, true);
+    wake_some(ep, true);
     pthread_mutex_unlock(&ep->lock);
 }
 
@@ -431,7 +436,7 @@ static void token_saved(struct hl_object *base, int rc)
     pthread_mutex_lock(&obj->ep->lock);
     if (obj->token == HL_TOKEN_ASKED)
         obj->token = rc ? HL_TOKEN_FAILED : HL_TOKEN_SAVED;
-    announce(obj->ep, true);
+    wake_some(obj->ep, true);
     pthread_mutex_unlock(&obj->ep->lock);
 }
 

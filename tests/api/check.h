@@ -8,24 +8,24 @@
 
 #include "haul.h"
 
-#define CHECK(x)                                                              \
-    do {                                                                      \
-        if (!(x)) {                                                           \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);           \
-            exit(1);                                                          \
-        }                                                                     \
+#define CHECK(x)                                                               \
+    do {                                                                       \
+        if (!(x)) {                                                            \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);            \
+            exit(1);                                                           \
+        }                                                                      \
     } while (0)
 
 /* For a value that has to be seen when it is wrong. */
-#define CHECK_INT(a, b)                                                       \
-    do {                                                                      \
-        long long a_ = (a), b_ = (b);                                         \
-                                                                              \
-        if (a_ != b_) {                                                       \
-            fprintf(stderr, "%s:%d: %s is %lld, not %lld\n", __FILE__,        \
-                    __LINE__, #a, a_, b_);                                    \
-            exit(1);                                                          \
-        }                                                                     \
+#define CHECK_INT(a, b)                                                        \
+    do {                                                                       \
+        long long a_ = (a), b_ = (b);                                          \
+                                                                               \
+        if (a_ != b_) {                                                        \
+            fprintf(stderr, "%s:%d: %s is %lld, not %lld\n", __FILE__,         \
+                    __LINE__, #a, a_, b_);                                     \
+            exit(1);                                                           \
+        }                                                                      \
     } while (0)
 
 /* An engine with its state store in the test's folder. */

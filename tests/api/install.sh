@@ -14,12 +14,13 @@ make install >"$TMPDIR/install.log" 2>&1 || {
 }
 export PKG_CONFIG_PATH="$dest/usr/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$dest"
 export LD_LIBRARY_PATH="$dest/usr/lib"
+export LIBHAUL="$dest/usr/lib/libhaul.so.0"
 unset XDG_STATE_HOME
 export HOME="$TMPDIR/home"
 mkdir "$HOME"
 
 "$dest/usr/bin/haul" --version
-head -c 3000000 /dev/urandom >"$TMPDIR/source"
+head -c 30000000 /dev/urandom >"$TMPDIR/source"
 
 # run NAME COMMAND...: the program copies SOURCE to TARGET.
 run() {
@@ -44,7 +45,7 @@ for file in docs/examples/*.c; do
     name=$(basename "$file" .c)
     # pkg-config's words are meant to split.
     # shellcheck disable=SC2046
-    ${CC:-cc} -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror \
+    ${CC:-cc} -Wall -Wextra -Werror \
         -o "$TMPDIR/$name" "$file" $(pkg-config --cflags --libs haul) -pthread
     run "$name" "$TMPDIR/$name"
 done

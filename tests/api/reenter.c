@@ -22,9 +22,9 @@ static int on_event(void *user, const struct haul_event *ev)
     CHECK_INT(haul_transfer_start(ev->transfer), HAUL_E_REENTER);
     CHECK_INT(haul_transfer_set_i64(ev->transfer, HAUL_OPT_STREAMS, 2),
               HAUL_E_REENTER);
-    CHECK_INT(haul_transfer_new(seen->engine, "mem:gen?size=1", "mem:null",
-                                &other),
-              HAUL_E_REENTER);
+    CHECK_INT(
+        haul_transfer_new(seen->engine, "mem:gen?size=1", "mem:null", &other),
+        HAUL_E_REENTER);
     seen->done = ev->type == HAUL_EV_DONE;
     return 0;
 }
@@ -36,8 +36,7 @@ int main(void)
     struct seen seen = {.engine = e};
     struct haul_transfer *t;
 
-    CHECK_INT(haul_transfer_new(e, "mem:gen?size=20mi&seed=1", "mem:null",
-                                &t),
+    CHECK_INT(haul_transfer_new(e, "mem:gen?size=20mi&seed=1", "mem:null", &t),
               HAUL_OK);
     CHECK_INT(haul_transfer_set_event_fn(t, on_event, &seen), HAUL_OK);
     CHECK_INT(haul_transfer_start(t), HAUL_OK);

@@ -30,8 +30,7 @@ static void begin(struct job *job)
     job->engine = new_engine(job->name);
     CHECK_INT(haul_transfer_new(job->engine, source, target, &job->transfer),
               HAUL_OK);
-    CHECK_INT(haul_transfer_set_str(job->transfer, HAUL_OPT_VERIFY,
-                                    "readback"),
+    CHECK_INT(haul_transfer_set_str(job->transfer, HAUL_OPT_VERIFY, "readback"),
               HAUL_OK);
     CHECK_INT(haul_transfer_start(job->transfer), HAUL_OK);
 }
@@ -81,8 +80,7 @@ int main(void)
     for (int i = 0; i < 2; i++)
         begin(&jobs[i]);
     for (int i = 0; i < 2; i++)
-        CHECK(!pthread_create(&jobs[i].thread, NULL, run_and_count,
-                              &jobs[i]));
+        CHECK(!pthread_create(&jobs[i].thread, NULL, run_and_count, &jobs[i]));
     watch(jobs, 2, &left);
     for (int i = 0; i < 2; i++) {
         CHECK(!pthread_join(jobs[i].thread, NULL));

@@ -33,10 +33,10 @@ class Terminal:
         self.seen = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ,
+                        struct.pack("HHHH", 24, columns, 0, 0))
             os.execve(haul.binary, [haul.binary, *map(str, args)],
                       dict(haul.env, TERM="xterm"))
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ,
-                    struct.pack("HHHH", 24, columns, 0, 0))
 
     def read_until(self, pattern, timeout=30):
         end = time.monotonic() + timeout

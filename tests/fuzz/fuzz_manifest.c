@@ -61,8 +61,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_CHECK(rc == 0 || (rc == HAUL_E_FORMAT && err.message[0]));
     if (rc == 0) {
         FUZZ_CHECK(m.chunk_size > 0 && m.digest && m.name);
-        FUZZ_CHECK(m.count == m.size / m.chunk_size +
-                                  (m.size % m.chunk_size != 0));
+        FUZZ_CHECK(m.count ==
+                   m.size / m.chunk_size + (m.size % m.chunk_size != 0));
         check_again(&m);
         hl_manifest_fini(&m);
     }

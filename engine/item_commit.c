@@ -1,0 +1,194 @@
+/*
+ * The end of an item's way: is the source still the same, does the remote see
+ * the same digest, commit; and sync while it moves. Engine thread.
+ */
+#include "item.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void commit(struct hl_item *it);
+static void remote(struct hl_item *it);
+
+static void on_source_stat(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+    const struct hl_identity *was = &it->identity;
+    struct hl_error err = {0};
+    const char *what = NULL;
+
+    if (op->rc == HAUL_E_NOTSUP)
+        op->rc = 0, it->u.stat.size = was->size, it->u.stat.exists = true;
+    if (!hl_item_home(it, op))
+        return;
+    if (!it->u.stat.exists)
+        what = "it is gone";
+    else if (it->u.stat.size != was->size)
+        what = "its size differs";
+    else if (was->mtime_ns && it->u.stat.mtime_ns != was->mtime_ns)
+        what = "its modification time differs";
+    if (what) {
+        hl_err(&err, HAUL_E_CHANGED, 0,
+               "the source '%s' changed during the copy: %s",
+               it->t->source_name, what);
+        hl_err_hint(&err, "Copy it again when nobody writes to it.");
+        hl_item_fail(it, &err);
+        return;
+    }
+    remote(it);
+}
+
+void hl_item_commit(struct hl_item *it)
+{
+    it->step = HL_ITEM_COMMITTING;
+    hl_transfer_set_state(it->t, HAUL_STATE_COMMITTING);
+    if (!(it->source_caps & HL_CAP_SEEK)) {
+        remote(it);
+        return;
+    }
+    memset(&it->u, 0, sizeof(it->u));
+    hl_item_submit(it, &it->u.stat.op, on_source_stat, hl_item_commit);
+    hl_driver_stat(it->source, &it->u.stat);
+}
+
+static void on_remote(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+    struct hl_error err = {0};
+    char hex[2 * HL_DIGEST_MAX + 1];
+
+    if (!hl_item_home(it, op))
+        return;
+    for (size_t i = 0; i < it->t->c.digest->size; i++)
+        snprintf(hex + 2 * i, 3, "%02x", it->whole[i]);
+    if (strcmp(hex, it->u.remote.hex) != 0) {
+        hl_err(&err, HAUL_E_DIGEST, 0,
+               "the remote's %s of '%s' differs from what was sent",
+               it->t->c.digest->name, it->t->target_name);
+        hl_err_hint(&err, "Copy it again with --resume never.");
+        hl_item_fail(it, &err);
+        return;
+    }
+    it->remote_checked = true;
+    commit(it);
+}
+
+static void remote(struct hl_item *it)
+{
+    if (strcmp(hl_item_verify_mode(it), "remote") != 0 || it->remote_checked ||
+        !it->has_whole) {
+        commit(it);
+        return;
+    }
+    memset(&it->u, 0, sizeof(it->u));
+    hl_item_submit(it, &it->u.remote.op, on_remote, remote);
+    it->u.remote.algorithm = it->t->c.digest->name;
+    hl_driver_remote_digest(it->target, &it->u.remote);
+}
+
+/* ---- Commit ---------------------------------------------------------------- */
+
+static void on_final_stat(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+    const struct hl_stat *st = &it->u.stat;
+    int64_t second = (int64_t)HL_NS_PER_S;
+    bool ours;
+
+    if (!hl_item_home(it, op))
+        return;
+    /* It has the time that the commit gave it; a source without a time: it
+     * was not there before. */
+    if (it->identity.mtime_ns)
+        ours = st->mtime_ns / second == it->identity.mtime_ns / second;
+    else
+        ours = !it->target_existed;
+    if (st->exists && st->size == it->size && ours) {
+        it->durable = it->layout.caps & HL_CAP_DURABLE;
+        it->size_checked = true;
+        it->step = HL_ITEM_DONE;
+        hl_transfer_item_finished(it);
+        return;
+    }
+    hl_item_fail(it, &it->commit_error);
+}
+
+/* The answer to an earlier commit was lost with the connection, and now there
+ * is nothing to commit: was it done then? */
+static void look_at_final(struct hl_item *it)
+{
+    memset(&it->u, 0, sizeof(it->u));
+    hl_item_submit(it, &it->u.stat.op, on_final_stat, look_at_final);
+    hl_driver_stat(it->target, &it->u.stat);
+}
+
+static void on_committed(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+
+    if (op->rc && it->step != HL_ITEM_ENDING) {
+        bool cut = hl_err_retry_class(op->rc) == HL_RETRY_LINK;
+
+        if (!cut && it->commit_cut) {
+            it->commit_error = op->error;
+            hl_err(&it->commit_error, op->rc, 0, "%s", haul_err_text(op->rc));
+            it->op_out = false;
+            look_at_final(it);
+            return;
+        }
+        it->commit_cut = cut;
+    }
+    if (!hl_item_home(it, op))
+        return;
+    it->durable = it->u.commit.durable;
+    it->size_checked = it->u.commit.size_checked;
+    it->step = HL_ITEM_DONE;
+    hl_transfer_item_finished(it);
+}
+
+static void commit(struct hl_item *it)
+{
+    if (it->syncing) {
+        it->commit_waits = true;
+        return;
+    }
+    memset(&it->u, 0, sizeof(it->u));
+    hl_item_submit(it, &it->u.commit.op, on_committed, commit);
+    it->u.commit.size = it->size;
+    it->u.commit.mtime_ns = it->identity.mtime_ns;
+    it->u.commit.mode = it->identity.mode;
+    it->u.commit.no_clobber =
+        hl_opts_i64(it->t->c.opts, HAUL_OPT_NO_CLOBBER);
+    hl_driver_commit(it->target, &it->u.commit);
+}
+
+static void on_synced(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+
+    it->syncing = false;
+    if (op->rc == 0) {
+        hl_saved_synced(it);
+    } else if (op->rc == HAUL_E_NOTSUP) {
+        it->layout.caps &= ~(uint32_t)HL_CAP_DURABLE;
+    }
+    if (it->step == HL_ITEM_ENDING) {
+        hl_item_ending(it);
+    } else if (it->commit_waits) {
+        it->commit_waits = false;
+        commit(it);
+    }
+}
+
+/* Makes what is acknowledged and noted durable; other work goes on. */
+void hl_item_sync(struct hl_item *it)
+{
+    hl_saved_flush(it, true);
+    it->syncing = true;
+    it->syncing_batch = it->batch;
+    it->unsynced_bytes = 0;
+    memset(&it->sync, 0, sizeof(it->sync));
+    it->sync.done = on_synced;
+    it->sync.user = it;
+    hl_driver_sync(it->target, &it->sync);
+}
