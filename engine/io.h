@@ -227,10 +227,12 @@ struct hl_suspend {
     uint64_t contiguous; /* in: an in-place target is cut to this */
 };
 
-/* Digest of the whole target as the remote computes it. */
+/* Digest of the whole target as the remote computes it: of the bytes that are
+ * there, committed or not. */
 struct hl_remote_digest {
     struct hl_op op;
     const char *algorithm; /* in: "xxh128", "sha256" */
+    bool probe;            /* in: only find out whether it can be done */
     char hex[65];          /* out */
 };
 

@@ -483,6 +483,8 @@ static void tune(struct hl_item *it, uint64_t now)
     struct hl_flow flow = {0};
     struct hl_mover_stats stats;
     uint64_t busy, past = now - it->tuned_ns;
+    uint32_t fixed = fixed_streams(it);
+    bool source = obj && obj == it->source;
 
     if (!obj || !obj->driver->flow || it->moving != HL_MOVE_COPY)
         return;
@@ -491,7 +493,9 @@ static void tune(struct hl_item *it, uint64_t now)
     if (!it->tuned) {
         uint32_t max = it->layout.streams_max ? it->layout.streams_max : 64;
 
-        hl_tune_init(&it->tune, fixed_streams(it), max);
+        /* A source's windows are ours and as wide as the link: one stream
+         * fills it (DESIGN section 5), more are only for who asks. */
+        hl_tune_init(&it->tune, source && !fixed ? 1 : fixed, max);
         obj->driver->set_streams(obj, hl_tune_start(&it->tune, flow.rtt_ns));
         it->tuned = true;
     } else {

@@ -532,6 +532,36 @@ static int drop_suspects(struct hl_item *it)
     return 0;
 }
 
+static void opened(struct hl_item *it)
+{
+    if (it->append) {
+        check_tails(it);
+        return;
+    }
+    it->resumed_bytes = it->acked.bytes;
+    hl_item_move(it);
+}
+
+static void on_probed(struct hl_op *op)
+{
+    struct hl_item *it = op->user;
+
+    if (op->rc == HAUL_E_NOTSUP)
+        hl_err_hint(&op->error, "Use --verify readback, or leave it out.");
+    if (hl_item_home(it, op))
+        opened(it);
+}
+
+/* What cannot be verified as asked is said before the first byte moves. */
+static void probe_remote(struct hl_item *it)
+{
+    memset(&it->u, 0, sizeof(it->u));
+    hl_item_submit(it, &it->u.remote.op, on_probed, probe_remote);
+    it->u.remote.algorithm = it->t->c.digest->name;
+    it->u.remote.probe = true;
+    hl_driver_remote_digest(it->target, &it->u.remote);
+}
+
 static void on_target_open(struct hl_op *op)
 {
     struct hl_item *it = op->user;
@@ -569,12 +599,10 @@ static void on_target_open(struct hl_op *op)
             hl_item_fail(it, &err);
         return;
     }
-    if (it->append) {
-        check_tails(it);
-        return;
-    }
-    it->resumed_bytes = it->acked.bytes;
-    hl_item_move(it);
+    if (!strcmp(hl_item_verify_mode(it), "remote") && it->t->c.digest)
+        probe_remote(it);
+    else
+        opened(it);
 }
 
 static void open_target(struct hl_item *it)

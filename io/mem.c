@@ -538,7 +538,9 @@ static int commit_buf(struct mem_object *obj, struct hl_commit *op)
     struct hl_membuf_stat st;
     int rc;
 
-    hl_membuf_stat(obj->work, &st);
+    if (!obj->work || !hl_membuf_stat(obj->work, &st))
+        return hl_err(err, HAUL_E_REMOTE, 0, "'%s' is committed or gone",
+                      obj->name);
     if (st.size != op->size)
         return hl_err(err, HAUL_E_DIGEST, 0,
                       "'%s' has %" PRIu64 " bytes instead of %" PRIu64,

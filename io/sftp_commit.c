@@ -509,8 +509,9 @@ static int exec_request(struct hl_sftp_job *job)
     const struct hl_remote_digest *op =
         HL_CONTAINER(job->op, struct hl_remote_digest, op);
     bool sha = strcmp(op->algorithm, "sha256") == 0;
+    const char *path = job->obj->work ? job->obj->work : job->obj->path;
     char *command = shell_command(sha ? "sha256sum" : "xxh128sum",
-                                  job->obj->path);
+                                  op->probe ? "/dev/null" : path);
     int rc = command ? ssh_channel_request_exec(job->exec, command)
                      : SSH_ERROR;
 
