@@ -294,8 +294,7 @@ static int object_new(struct hl_endpoint *base, const struct hl_url *url,
     return 0;
 }
 
-/* lock held. */
-static void count_streams(struct hl_sftp_ep *ep)
+void hl_sftp_count_streams(struct hl_sftp_ep *ep)
 {
     struct hl_node *n;
 
@@ -318,7 +317,7 @@ static void set_streams(struct hl_object *base, uint32_t streams)
 
     pthread_mutex_lock(&ep->lock);
     obj->streams = streams;
-    count_streams(ep);
+    hl_sftp_count_streams(ep);
     wake_some(ep, true);
     pthread_mutex_unlock(&ep->lock);
 }
@@ -334,7 +333,7 @@ static void close_object(struct hl_object *base)
     hl_list_remove(&obj->node);
     obj->opened = false;
     obj->home = NULL;
-    count_streams(ep);
+    hl_sftp_count_streams(ep);
     if (obj->handles)
         hl_sftp_drain_begin(obj, HL_DRAIN_ABORT);
     pthread_mutex_unlock(&ep->lock);

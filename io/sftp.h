@@ -61,6 +61,11 @@ struct hl_sftp_obj {
     bool wide;           /* worth a handle on every stream */
     uint64_t existing;
 
+    /* What the last stat saw; of the job that runs. */
+    uint64_t seen_ns;
+    bool seen_exists, seen_folder;
+    uint64_t seen_room; /* UINT64_MAX unknown */
+
     /* lock */
     struct hl_node node;         /* ep->objects until closed */
     bool opened;
@@ -431,6 +436,9 @@ void hl_sftp_write_lost(struct hl_sftp_stream *st,
                         const struct hl_sftp_req *req);
 
 /* A call with STAT or REMOVE. */
+/* Asks for the free bytes of the target's folder, where the server tells. false:
+ * the job has failed. */
+bool hl_sftp_job_ask_room(struct hl_sftp_job *job, hl_sftp_reply_fn *fn);
 void hl_sftp_job_send_path(struct hl_sftp_job *job, enum hl_sftp_type type,
                            const char *path, hl_sftp_reply_fn *fn);
 void hl_sftp_open_start(struct hl_sftp_job *job);
@@ -447,5 +455,8 @@ void hl_sftp_job_with_fh(struct hl_sftp_job *job,
 /* All handles of the object closed, then resume; job->rc tells. */
 void hl_sftp_job_drain(struct hl_sftp_job *job,
                        void (*resume)(struct hl_sftp_job *job));
+
+/* sftp.c; lock held: sums up what the objects want. */
+void hl_sftp_count_streams(struct hl_sftp_ep *ep);
 
 #endif /* HL_SFTP_H */

@@ -492,32 +492,83 @@ bool hl_sftp_is_folder(const struct hl_sftp_attrs *a)
     return (a->flags & HL_ATTR_PERMISSIONS) && S_ISDIR(a->mode);
 }
 
+/* Both answers are here. */
+static void stat_over(struct hl_sftp_job *job)
+{
+    if (!job->pending)
+        hl_sftp_job_finish(job, job->error.code);
+}
+
 static void stat_done(struct hl_sftp_stream *st, void *ctx,
                       const struct hl_sftp_reply *reply)
 {
     struct hl_sftp_job *job = ctx;
+    struct hl_sftp_obj *obj = job->obj;
     struct hl_stat *op;
 
-    (void)st;
     if (!hl_sftp_job_reply(job, reply))
         return;
     op = HL_CONTAINER(job->op, struct hl_stat, op);
     op->exists = reply->type == HL_SFTP_ATTRS;
-    if (!op->exists && reply->status == HL_FX_NO_SUCH_FILE &&
-        reply->type == HL_SFTP_STATUS) {
-        hl_sftp_job_finish(job, 0);
-        return;
+    if (op->exists) {
+        op->is_folder = hl_sftp_is_folder(&reply->attrs);
+        op->size = reply->attrs.size;
+        op->mtime_ns = (int64_t)reply->attrs.mtime * (int64_t)HL_NS_PER_S;
+        op->mode = reply->attrs.mode & 07777;
+    } else if (reply->type != HL_SFTP_STATUS ||
+               reply->status != HL_FX_NO_SUCH_FILE) {
+        hl_sftp_refusal(&job->error, reply, "look at", obj->path);
     }
-    if (!op->exists) {
-        hl_sftp_job_finish(job, hl_sftp_refusal(&job->error, reply, "look at",
-                                                job->obj->path));
-        return;
+    if (!job->error.code) {
+        obj->seen_ns = st->conn->now_ns;
+        obj->seen_exists = op->exists;
+        obj->seen_folder = op->is_folder;
     }
-    op->is_folder = hl_sftp_is_folder(&reply->attrs);
-    op->size = reply->attrs.size;
-    op->mtime_ns = (int64_t)reply->attrs.mtime * (int64_t)HL_NS_PER_S;
-    op->mode = reply->attrs.mode & 07777;
-    hl_sftp_job_finish(job, 0);
+    stat_over(job);
+}
+
+static void stat_room_known(struct hl_sftp_stream *st, void *ctx,
+                            const struct hl_sftp_reply *reply)
+{
+    struct hl_sftp_job *job = ctx;
+
+    (void)st;
+    if (!hl_sftp_job_reply(job, reply))
+        return;
+    if (reply->type != HL_SFTP_EXTENDED_REPLY ||
+        hl_sftp_statvfs_parse(reply->bytes, &job->obj->seen_room))
+        job->obj->seen_room = UINT64_MAX;
+    stat_over(job);
+}
+
+bool hl_sftp_job_ask_room(struct hl_sftp_job *job, hl_sftp_reply_fn *fn)
+{
+    const char *path = job->obj->path, *slash = strrchr(path, '/');
+    struct hl_sftp_bytes folder = hl_sftp_text(slash ? path : ".");
+    struct hl_sftp_out *o;
+    uint32_t id;
+
+    if (!job->st->server.statvfs)
+        return true;
+    if (slash)
+        folder.len = (size_t)hl_max(1, (uint64_t)(slash - path));
+    o = hl_sftp_job_call(job, fn, &id);
+    if (!o)
+        return false;
+    hl_sftp_put_extended(o, id, "statvfs@openssh.com", folder,
+                         (struct hl_sftp_bytes){ NULL, 0 });
+    hl_sftp_send(job->st, o);
+    return true;
+}
+
+/* The room is asked for in the same round trip: open will want it. */
+static void stat_start(struct hl_sftp_job *job)
+{
+    job->obj->seen_room = UINT64_MAX;
+    if (job->obj->base.role == HL_ROLE_TARGET &&
+        !hl_sftp_job_ask_room(job, stat_room_known))
+        return;
+    hl_sftp_job_send_path(job, HL_SFTP_STAT, job->obj->path, stat_done);
 }
 
 void hl_sftp_job_send_path(struct hl_sftp_job *job, enum hl_sftp_type type,
@@ -564,7 +615,7 @@ void hl_sftp_job_start(struct hl_sftp_job *job)
 {
     switch (job->kind) {
     case HL_JOB_STAT:
-        hl_sftp_job_send_path(job, HL_SFTP_STAT, job->obj->path, stat_done);
+        stat_start(job);
         break;
     case HL_JOB_OPEN:
         hl_sftp_open_start(job);

@@ -4,10 +4,13 @@
  * that has the stream; see sftp.h.
  */
 #include "sftp.h"
+#include "tune.h"
 
 #include <string.h>
 
 #define RW (HL_FXF_READ | HL_FXF_WRITE)
+/* What a stat saw is believed for so long. */
+#define SEEN_NS (5 * HL_NS_PER_S)
 #define NEW (HL_FXF_CREAT | HL_FXF_EXCL)
 
 /* What is tried in turn until the server agrees. Without READ a target cannot
@@ -315,22 +318,51 @@ static void open_checked(struct hl_sftp_job *job)
         open_plan(job, op->resume && op->token);
 }
 
+/* What stands under the final name, when something does. Whatever else is
+ * wrong with it: opening will tell. */
+static void check_final(struct hl_sftp_job *job, bool folder)
+{
+    const char *path = job->obj->path;
+
+    if (folder)
+        hl_err(&job->error, HAUL_E_REMOTE, 0, "'%s' is a folder", path);
+    else if (open_of(job)->no_clobber)
+        hl_err(&job->error, HAUL_E_EXISTS, 0, "'%s' exists", path);
+}
+
+/* Only where all of it comes now. */
+static bool needs_room(struct hl_sftp_job *job)
+{
+    const struct hl_open *op = open_of(job);
+
+    return op->size != HL_SIZE_UNKNOWN && !op->resume && !op->append &&
+           !job->obj->in_order;
+}
+
+static void check_room(struct hl_sftp_job *job, uint64_t room)
+{
+    uint64_t size = open_of(job)->size;
+
+    if (room >= size || job->error.code)
+        return;
+    hl_err(&job->error, HAUL_E_REMOTE_FULL, 0,
+           "no room for '%s' on the server: %llu bytes needed, %llu free",
+           job->obj->path, (unsigned long long)size,
+           (unsigned long long)room);
+    hl_err_hint(&job->error, "Free some space there and run the same "
+                             "command again.");
+}
+
 static void open_final_stated(struct hl_sftp_stream *st, void *ctx,
                               const struct hl_sftp_reply *reply)
 {
     struct hl_sftp_job *job = ctx;
-    const char *path = job->obj->path;
 
     (void)st;
     if (!hl_sftp_job_reply(job, reply))
         return;
-    /* Whatever else it says: opening will tell. */
-    if (reply->type == HL_SFTP_ATTRS) {
-        if (hl_sftp_is_folder(&reply->attrs))
-            hl_err(&job->error, HAUL_E_REMOTE, 0, "'%s' is a folder", path);
-        else if (open_of(job)->no_clobber)
-            hl_err(&job->error, HAUL_E_EXISTS, 0, "'%s' exists", path);
-    }
+    if (reply->type == HL_SFTP_ATTRS)
+        check_final(job, hl_sftp_is_folder(&reply->attrs));
     open_checked(job);
 }
 
@@ -338,45 +370,34 @@ static void open_room_known(struct hl_sftp_stream *st, void *ctx,
                             const struct hl_sftp_reply *reply)
 {
     struct hl_sftp_job *job = ctx;
-    uint64_t room, size;
+    uint64_t room;
 
     (void)st;
     if (!hl_sftp_job_reply(job, reply))
         return;
-    size = open_of(job)->size;
     if (reply->type == HL_SFTP_EXTENDED_REPLY &&
-        !hl_sftp_statvfs_parse(reply->bytes, &room) && room < size &&
-        !job->error.code) {
-        hl_err(&job->error, HAUL_E_REMOTE_FULL, 0,
-               "no room for '%s' on the server: %llu bytes needed, %llu free",
-               job->obj->path, (unsigned long long)size,
-               (unsigned long long)room);
-        hl_err_hint(&job->error, "Free some space there and run the same "
-                                 "command again.");
-    }
+        !hl_sftp_statvfs_parse(reply->bytes, &room))
+        check_room(job, room);
     open_checked(job);
 }
 
-/* Is there room for what comes? Only where all of it comes. */
-static void ask_room(struct hl_sftp_job *job)
+/* A large target gets its channels while its name is being made: their set-up
+ * takes as many round trips. The engine corrects the number later. */
+static void want_streams(struct hl_sftp_job *job)
 {
-    const struct hl_open *op = open_of(job);
-    const char *path = job->obj->path, *slash = strrchr(path, '/');
-    struct hl_sftp_bytes folder = hl_sftp_text(slash ? path : ".");
-    struct hl_sftp_out *o;
-    uint32_t id;
+    struct hl_sftp_obj *obj = job->obj;
+    struct hl_tune tune;
 
-    if (!job->st->server.statvfs || op->size == HL_SIZE_UNKNOWN ||
-        op->resume || op->append || job->obj->in_order)
+    if (open_of(job)->size <= HL_SFTP_WIDE || obj->in_order)
         return;
-    if (slash)
-        folder.len = (size_t)hl_max(1, (uint64_t)(slash - path));
-    o = hl_sftp_job_call(job, open_room_known, &id);
-    if (!o)
-        return;
-    hl_sftp_put_extended(o, id, "statvfs@openssh.com", folder,
-                         (struct hl_sftp_bytes){ NULL, 0 });
-    hl_sftp_send(job->st, o);
+    hl_tune_init(&tune, 0, obj->ep->streams_max * obj->ep->conns_max);
+    pthread_mutex_lock(&obj->ep->lock);
+    if (!obj->streams)
+        obj->streams =
+            hl_tune_start(&tune, atomic_load(&job->st->conn->rtt_ns));
+    hl_sftp_count_streams(obj->ep);
+    pthread_mutex_unlock(&obj->ep->lock);
+    job->st->conn->kick = true;
 }
 
 void hl_sftp_open_start(struct hl_sftp_job *job)
@@ -395,7 +416,17 @@ void hl_sftp_open_start(struct hl_sftp_job *job)
         return;
     }
     obj->in_order = op->in_order;
-    ask_room(job);
-    if (job->op)
-        hl_sftp_job_send_path(job, HL_SFTP_STAT, obj->path, open_final_stated);
+    want_streams(job);
+    if (obj->seen_ns && job->st->conn->now_ns - obj->seen_ns < SEEN_NS) {
+        /* The engine has just looked. */
+        if (obj->seen_exists)
+            check_final(job, obj->seen_folder);
+        if (needs_room(job))
+            check_room(job, obj->seen_room);
+        open_checked(job);
+        return;
+    }
+    if (needs_room(job) && !hl_sftp_job_ask_room(job, open_room_known))
+        return;
+    hl_sftp_job_send_path(job, HL_SFTP_STAT, obj->path, open_final_stated);
 }

@@ -5,6 +5,7 @@
  */
 #include "sftp.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define SMALL_ROOM (16U * 1024)  /* longer than any small message */
@@ -280,11 +281,22 @@ static void got_limits(struct hl_sftp_stream *st, void *ctx,
     conn->kick = true;
 }
 
+static void send_limits(struct hl_sftp_stream *st)
+{
+    uint32_t id;
+    struct hl_sftp_out *o;
+
+    /* No string follows the name: the message ends there. */
+    o = hl_sftp_call(st, got_limits, NULL, &id);
+    if (o && hl_sftp_put_path(o, HL_SFTP_EXTENDED, id, "limits@openssh.com"))
+        hl_sftp_send(st, o);
+    else
+        hl_sftp_stream_die(st, HAUL_E_NOMEM, "out of memory");
+}
+
 static void ask_limits(struct hl_sftp_stream *st)
 {
     struct hl_sftp_conn *conn = st->conn;
-    uint32_t id;
-    struct hl_sftp_out *o;
 
     if (!st->server.limits) {
         conn->limits = st->limits;
@@ -294,12 +306,20 @@ static void ask_limits(struct hl_sftp_stream *st)
         st->limits = conn->limits;
         return;
     }
-    /* No string follows the name: the message ends there. */
-    o = hl_sftp_call(st, got_limits, NULL, &id);
-    if (o && hl_sftp_put_path(o, HL_SFTP_EXTENDED, id, "limits@openssh.com"))
-        hl_sftp_send(st, o);
-    else
-        hl_sftp_stream_die(st, HAUL_E_NOMEM, "out of memory");
+    send_limits(st);
+}
+
+/* OpenSSH has limits@openssh.com since 8.5; others may take offence at what
+ * they did not offer. */
+static bool knows_limits(const struct hl_sftp_conn *conn)
+{
+    static const char name[] = "SSH-2.0-OpenSSH_";
+    const char *server = hl_ssh_server(conn->ssh);
+    unsigned major = 0, minor = 0;
+
+    return !strncmp(server, name, sizeof(name) - 1) &&
+           sscanf(server + sizeof(name) - 1, "%2u.%2u", &major, &minor) == 2 &&
+           (major > 8 || (major == 8 && minor >= 5));
 }
 
 /* Messages that need no VERSION go out with the request for the subsystem:
@@ -316,6 +336,10 @@ static void begin_subsystem(struct hl_sftp_stream *st)
         return;
     }
     hl_sftp_send(st, o);
+    if (!st->conn->limits_known && knows_limits(st->conn)) {
+        st->limits_asked = true;
+        send_limits(st);
+    }
     pthread_mutex_lock(&ep->lock);
     n = hl_list_first(&ep->objects);
     if (n && !hl_list_next(&ep->objects, n))

@@ -389,15 +389,29 @@ static bool file_usable(struct login *l, const char *path)
     return true;
 }
 
+/* The key, if it can be had without asking anybody; or NULL. */
+static ssh_key read_plain(const char *path)
+{
+    ssh_key key = NULL;
+
+    return ssh_pki_import_privkey_file(path, NULL, NULL, NULL, &key) == SSH_OK
+               ? key
+               : NULL;
+}
+
 static int try_file(struct login *l, const struct identity *id)
 {
     struct request q = {ASK_OFFER, id->pub, NULL};
     ssh_key key;
-    int rc;
+    int rc = SSH_AUTH_SUCCESS;
 
     if (!file_usable(l, id->path))
         return SSH_AUTH_DENIED;
-    if (id->pub) {
+    /* An offer first, so that nobody types a passphrase for a key that the
+     * server would not take. Without a passphrase it would only cost a round
+     * trip. */
+    key = read_plain(id->path);
+    if (!key && id->pub) {
         rc = answer(l, &q);
         if (rc == SSH_AUTH_DENIED)
             note(l, "'%s'%s refused", id->path,
@@ -405,7 +419,8 @@ static int try_file(struct login *l, const struct identity *id)
         if (rc != SSH_AUTH_SUCCESS)
             return rc;
     }
-    rc = read_private(l, id->path, &key);
+    if (!key)
+        rc = read_private(l, id->path, &key);
     if (rc != SSH_AUTH_SUCCESS)
         return rc;
     if (id->certificate && ssh_pki_copy_cert_to_privkey(id->pub, key)) {
@@ -735,8 +750,12 @@ static int run(struct login *l)
     int rc, methods = 0, i;
 
     rc = request_service(l);
+    /* "none" asks which methods there are (RFC 4252, 5.2). Where the user has
+     * named the key, it is tried at once: a refusal tells as much. */
     if (rc == SSH_AUTH_SUCCESS)
-        rc = answer(l, &none);
+        rc = l->s->host->fixed.config.identities_explicit && l->count
+                 ? try_keys(l)
+                 : answer(l, &none);
     for (i = 0; i < ROUNDS_MAX; i++) {
         if (rc != SSH_AUTH_DENIED && rc != SSH_AUTH_PARTIAL)
             break;
