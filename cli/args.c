@@ -61,8 +61,9 @@ const struct haul_opt_info *args_option_next(const struct haul_opt_info *prev)
 {
     const struct haul_opt_info *next;
 
-    if (prev >= own && prev < OWN_END)
-        return prev + 1 < OWN_END ? prev + 1 : NULL;
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+        if (prev == &own[i])
+            return prev + 1 < OWN_END ? prev + 1 : NULL;
     next = haul_opt_next(prev);
     return next ? next : own;
 }

@@ -1,9 +1,9 @@
 /* Worker threads: one queue, one lock, held for a few instructions only. */
 #include "workers.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -76,7 +76,6 @@ int hl_workers_new(struct hl_loop *loop, uint32_t count,
 {
     struct hl_workers *w =
         hl_malloc(sizeof(*w) + count * sizeof(w->threads[0]));
-    sigset_t all, old;
     int rc = 0;
 
     if (!w)
@@ -85,14 +84,12 @@ int hl_workers_new(struct hl_loop *loop, uint32_t count,
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->wake, NULL);
     hl_list_init(&w->queue);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
     while (w->count < count && rc == 0) {
-        rc = pthread_create(&w->threads[w->count], NULL, worker_main, w);
+        rc = hl_thread_start(&w->threads[w->count], "haul-worker",
+                             worker_main, w);
         if (rc == 0)
             w->count++;
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (rc) {
         hl_workers_free(w);
         return hl_err(err, HAUL_E_NOMEM, rc, "cannot start a thread");

@@ -153,8 +153,6 @@ int hl_file_transfer(struct hl_file_req *r);
 void hl_file_job_locked(struct hl_file_ep *ep, struct hl_file_req *r);
 /* Runs what is queued, joins the threads. */
 void hl_file_threads_stop(struct hl_file_ep *ep);
-/* All signals blocked. 0 or an errno. */
-int hl_file_thread_start(pthread_t *thread, void *(*main)(void *), void *arg);
 
 /* ---- file_ring.c -------------------------------------------------------- */
 

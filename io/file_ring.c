@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "thread.h"
 
 #define IN_FLIGHT_MAX 128u
 #define RING_ENTRIES 256u
@@ -218,7 +219,6 @@ static void *ring_main(void *arg)
     int rc = setup(ring);
     unsigned wait;
 
-    pthread_setname_np(pthread_self(), "haul-ring");
     started(ring, rc);
     if (rc)
         return NULL;
@@ -272,7 +272,7 @@ static int start(struct hl_file_ep *ep, struct hl_file_ring **out)
     ring->wake_fd = eventfd(0, EFD_CLOEXEC);
     rc = ring->wake_fd < 0 ? errno : 0;
     if (!rc)
-        rc = hl_file_thread_start(&ring->thread, ring_main, ring);
+        rc = hl_thread_start(&ring->thread, "haul-ring", ring_main, ring);
     if (rc)
         goto out;
     pthread_mutex_lock(&ep->lock);

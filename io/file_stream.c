@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "thread.h"
 
 /* A pipe of 64 KiB costs a switch of threads for each 64 KiB. */
 #define PIPE_BYTES (1 << 20)
@@ -262,7 +263,6 @@ static void *stream_main(void *arg)
     struct hl_file_req *r;
     int rc;
 
-    pthread_setname_np(pthread_self(), "haul-stream");
     while ((r = next_request(s))) {
         if (r->kind == HL_FILE_READ)
             rc = stream_read(s, hl_file_io(r));
@@ -304,7 +304,7 @@ int hl_file_stream_new(struct hl_file_obj *obj, int fd, const char *path,
     s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     rc = s->wake_fd < 0 ? errno : 0;
     if (!rc)
-        rc = hl_file_thread_start(&s->thread, stream_main, s);
+        rc = hl_thread_start(&s->thread, "haul-stream", stream_main, s);
     if (!rc) {
         pthread_mutex_lock(&hl_file_ep(obj)->lock);
         obj->stream = s;

@@ -3,28 +3,14 @@
  * them busy, so that the fsyncs of several small files run side by side.
  * Threads: everything here is under the endpoint's lock.
  */
-#include <signal.h>
-
 #include "file.h"
-
-int hl_file_thread_start(pthread_t *thread, void *(*main)(void *), void *arg)
-{
-    sigset_t all, before;
-    int rc;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(thread, NULL, main, arg);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rc;
-}
+#include "thread.h"
 
 static void *thread_main(void *arg)
 {
     struct hl_file_ep *ep = arg;
     struct hl_node *n;
 
-    pthread_setname_np(pthread_self(), "haul-file");
     pthread_mutex_lock(&ep->lock);
     for (;;) {
         n = hl_list_pop(&ep->jobs);
@@ -53,7 +39,8 @@ static bool start_one_locked(struct hl_file_ep *ep)
 {
     if (ep->on_loop || ep->thread_count == HL_FILE_THREADS)
         return false;
-    if (hl_file_thread_start(&ep->threads[ep->thread_count], thread_main, ep))
+    if (hl_thread_start(&ep->threads[ep->thread_count], "haul-file",
+                        thread_main, ep))
         return false;
     ep->thread_count++;
     return true;

@@ -206,6 +206,7 @@ struct hl_sftp_job {
     struct hl_sftp_stream *st;
     struct hl_sftp_fh *fh;
     uint32_t pending; /* replies to come */
+    bool others_closed; /* commit: the drain is over */
     enum hl_sftp_wait wait;
     void (*resume)(struct hl_sftp_job *job); /* after wait */
     int rc; /* first failure while replies are pending */
@@ -261,6 +262,8 @@ struct hl_sftp_conn {
     struct ssh_counter_struct bytes; /* of the socket, kept by libssh */
     uint64_t now_ns, tick_ns;
     uint64_t heard_ns, heard_bytes;       /* last byte from the server */
+    uint64_t channel_bytes;               /* received in SFTP channels */
+    uint64_t keepalive_bytes;             /* sent in keepalives */
     uint64_t progress_ns, progress_bytes; /* last sign of life */
     uint64_t keepalive_ns;
     bool setting_up; /* a channel waits for libssh to say it is there */

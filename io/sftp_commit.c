@@ -245,12 +245,13 @@ static void give_name(struct hl_sftp_job *job)
 
 /* ---- Commit: the content ------------------------------------------------ */
 
-/* All requests for the open handle go out together: a server has to treat
- * those about one file in order (the draft, section 6.1). The name is given
- * when all have been answered well. */
+/* All requests for the open handle go out together, and with them the closing
+ * of the others, whose writes are all answered: a server has to treat requests
+ * about one file in order (the draft, section 6.1). The name is given when all
+ * of it has gone well. */
 static void commit_step_done(struct hl_sftp_job *job)
 {
-    if (job->pending)
+    if (job->pending || !job->others_closed)
         return;
     if (job->error.code)
         hl_sftp_job_finish(job, job->error.code);
@@ -362,13 +363,18 @@ static void send_attrs(struct hl_sftp_job *job)
 
 static void commit_drained(struct hl_sftp_job *job)
 {
+    job->others_closed = true;
+    if (job->rc)
+        hl_sftp_job_finish(job, job->rc);
+    else
+        commit_step_done(job);
+}
+
+static void send_content(struct hl_sftp_job *job)
+{
     const struct hl_commit *op = commit_of(job);
     struct hl_sftp_attrs cut = { .flags = HL_ATTR_SIZE, .size = op->size };
 
-    if (job->rc) {
-        hl_sftp_job_finish(job, job->rc);
-        return;
-    }
     /* What was there before may have been longer. */
     if (job->obj->existing > op->size)
         send_fsetstat(job, &cut, commit_cut);
@@ -389,7 +395,9 @@ static void commit_has_fh(struct hl_sftp_job *job)
     pthread_mutex_lock(&job->obj->ep->lock);
     job->obj->keep = job->fh;
     pthread_mutex_unlock(&job->obj->ep->lock);
-    hl_sftp_job_drain(job, commit_drained);
+    send_content(job);
+    if (job->op)
+        hl_sftp_job_drain(job, commit_drained);
 }
 
 void hl_sftp_commit_start(struct hl_sftp_job *job)

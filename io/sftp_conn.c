@@ -4,6 +4,7 @@
  * but hl_sftp_conn_start(), _free() and what says "lock held".
  */
 #include "sftp.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -418,21 +419,30 @@ static void send_keepalive(struct hl_sftp_conn *conn)
     ssh_send_keepalive(conn->session);
     if (conn->bytes.out_bytes == before && writable(conn))
         ssh_send_keepalive(conn->session);
+    conn->keepalive_bytes += conn->bytes.out_bytes - before;
 }
 
-/* While data is sent the kernel's acknowledgements count; otherwise only what
- * the server says does: a stopped server's kernel acknowledges keepalives. */
+/*
+ * While data is sent the kernel's acknowledgements count, but for those of
+ * keepalives, which a stopped server's kernel gives too. Otherwise only what
+ * the server says does; and that its SSH answers keepalives is enough only
+ * while it works on a job: a commit may take minutes, a READ or WRITE that is
+ * never answered must not.
+ */
 static void check_alive(struct hl_sftp_conn *conn)
 {
-    uint64_t stall = conn->ep->stall_ns, acked = sample_wire(conn), progress;
+    uint64_t stall = conn->ep->stall_ns, progress;
+    uint64_t acked = sample_wire(conn) - conn->keepalive_bytes;
     bool data, waiting = outstanding(conn, &data);
+    bool patient = conn->setting_up || !hl_list_empty(&conn->jobs);
 
     if (conn->bytes.in_bytes != conn->heard_bytes) {
         conn->heard_bytes = conn->bytes.in_bytes;
         conn->heard_ns = conn->now_ns;
         conn->keepalive_ns = 0;
     }
-    progress = conn->heard_bytes + (data || conn->sending ? acked : 0);
+    progress = (patient ? conn->heard_bytes : conn->channel_bytes) +
+               (data || conn->sending ? acked : 0);
     waiting |= conn->keepalive_ns != 0;
     if (!waiting || progress > conn->progress_bytes)
         conn->progress_ns = conn->now_ns;
@@ -716,7 +726,7 @@ int hl_sftp_conn_start(struct hl_sftp_ep *ep, struct hl_error *err)
     conn->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     rc = conn->wake_fd < 0 ? errno : 0;
     if (!rc)
-        rc = pthread_create(&conn->thread, NULL, conn_main, conn);
+        rc = hl_thread_start(&conn->thread, "haul-ssh", conn_main, conn);
     if (rc) {
         if (conn->wake_fd >= 0)
             close(conn->wake_fd);

@@ -667,6 +667,7 @@ static int on_data(ssh_session session, ssh_channel channel, void *data,
 
     (void)session;
     (void)channel;
+    st->conn->channel_bytes += len;
     st->window = st->window > len ? st->window - len : 0;
     if (st->window < LIBSSH_WINDOW / 2)
         st->window = LIBSSH_WINDOW;

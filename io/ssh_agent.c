@@ -14,13 +14,13 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "ssh_private.h"
+#include "thread.h"
 
 #define MESSAGE_MAX (256u << 10)
 #define KEYS_MAX 64
@@ -174,7 +174,6 @@ static void *serve(void *arg)
 int hl_ssh_agent_show(struct hl_ssh_agent *a, ssh_session session,
                       size_t index, struct hl_error *err)
 {
-    sigset_t all, old;
     int pair[2], rc;
 
     HL_ASSERT(index < a->count);
@@ -184,10 +183,7 @@ int hl_ssh_agent_show(struct hl_ssh_agent *a, ssh_session session,
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
         return hl_err(err, HAUL_E_NOMEM, errno, "cannot make a socket");
     a->pair = pair[0];
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = pthread_create(&a->thread, NULL, serve, a);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    rc = hl_thread_start(&a->thread, "haul-agent", serve, a);
     if (rc) {
         close(pair[0]);
         close(pair[1]);

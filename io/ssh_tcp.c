@@ -9,7 +9,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "ssh_private.h"
+#include "thread.h"
 
 #define ADDRESS_S 20 /* for one address when there are more */
 
@@ -68,23 +68,15 @@ static void *lookup_thread(void *arg)
 
 static int lookup_start(struct lookup *l)
 {
-    pthread_attr_t attr;
-    sigset_t all, old;
     pthread_t thread;
     int rc;
 
-    rc = pthread_attr_init(&attr);
-    if (rc)
-        return rc;
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
     atomic_fetch_add(&l->refs, 1);
-    rc = pthread_create(&thread, &attr, lookup_thread, l);
+    rc = hl_thread_start(&thread, "haul-lookup", lookup_thread, l);
     if (rc)
         atomic_fetch_sub(&l->refs, 1);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
+    else
+        pthread_detach(thread);
     return rc;
 }
 

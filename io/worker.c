@@ -1,8 +1,8 @@
 /* See worker.h. The queue is the only thing that two threads touch. */
 #include "worker.h"
+#include "thread.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 struct hl_worker {
     const struct hl_env *env;
@@ -38,7 +38,6 @@ static void *worker_main(void *arg)
     struct hl_worker *w = arg;
     struct hl_task *task;
 
-    pthread_setname_np(pthread_self(), w->name);
     pthread_mutex_lock(&w->lock);
     while (w->first || !w->stop) {
         task = w->first;
@@ -57,17 +56,9 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-/* Signals belong to the caller's threads. */
 static bool start_thread(struct hl_worker *w)
 {
-    sigset_t all, before;
-    int rc;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&w->thread, NULL, worker_main, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rc == 0;
+    return hl_thread_start(&w->thread, w->name, worker_main, w) == 0;
 }
 
 void hl_worker_post(struct hl_worker *w, struct hl_task *task)

@@ -12,10 +12,13 @@ struct visit {
     void *user;
 };
 
-/* "tmp:PATH" is what drivers with a temporary name save. */
+/* What drivers with a temporary name save: "tmp:PATH", or the hidden name
+ * beside a local target. */
 static const char *temporary_of(const char *token)
 {
-    return token && !strncmp(token, "tmp:", 4) ? token + 4 : NULL;
+    if (token && !strncmp(token, "tmp:", 4))
+        return token + 4;
+    return token && token[0] == '.' ? token : NULL;
 }
 
 static int visit_saved(void *user, const struct hl_saved *s, uint64_t size,
