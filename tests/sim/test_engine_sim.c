@@ -2,7 +2,8 @@
  * The whole engine in virtual time over faulty drivers: whatever fails, the
  * target has the right bytes or the transfer says what is wrong.
  *
- * Each run follows from its seed alone. SIM_RUNS=N sets how many (1000),
+ * Each run follows from its seed alone. SIM_RUNS=N sets how many (1000, with
+ * HAUL_LONG=1 10000),
  * SIM_SEED=N runs one and prints what it does.
  */
 #include <setjmp.h>
@@ -340,9 +341,11 @@ static void one_run(uint64_t seed)
 static void faults_never_change_the_bytes(void **state)
 {
     const char *runs = getenv("SIM_RUNS"), *seed = getenv("SIM_SEED");
-    uint64_t count = runs ? strtoull(runs, NULL, 10) : 1000;
+    uint64_t count = getenv("HAUL_LONG") ? 10000 : 1000;
 
     (void)state;
+    if (runs)
+        count = strtoull(runs, NULL, 10);
     if (seed) {
         one_run(strtoull(seed, NULL, 10));
         return;
