@@ -26,10 +26,14 @@ void secrets_stop_fd(int fd)
     stop_fd = fd;
 }
 
+/* Twice at once (a second Ctrl-C while the prompt ends) does no harm; that
+ * the one who comes second finds nothing to do and ends haul would. */
 void secrets_restore(void)
 {
-    if (atomic_exchange(&changed, false))
-        tcsetattr(terminal, TCSANOW, &before);
+    if (!atomic_load(&changed))
+        return;
+    tcsetattr(terminal, TCSANOW, &before);
+    atomic_store(&changed, false);
 }
 
 static int hide_input(int fd, bool echo)

@@ -20,10 +20,8 @@ struct hl_cursors {
     uint64_t chunk_size;
     uint64_t part_size; /* HL_SIZE_UNKNOWN: one part, the object */
     bool chunk_is_part; /* configured with part_size 0 */
-    bool ordered;
 
     struct hl_ranges done; /* whole chunks that are not handed out */
-    struct hl_ranges lost; /* whole chunks to hand out again; unordered */
     struct cursor *open;
     size_t open_count, open_capacity;
     size_t turn;    /* index into open: whose turn it is */
@@ -43,31 +41,20 @@ static uint64_t part_end(const struct hl_cursors *c, uint64_t part)
     return begin + hl_min(c->part_size, c->size - begin);
 }
 
-static struct cursor *find_open(struct hl_cursors *c, uint64_t part)
-{
-    size_t i;
-
-    for (i = 0; i < c->open_count; i++)
-        if (c->open[i].part == part)
-            return &c->open[i];
-    return NULL;
-}
-
-/* A new cursor at the end of the row, or NULL (out of memory). */
-static struct cursor *open_part(struct hl_cursors *c, uint64_t part,
-                                uint64_t pos)
+/* A new cursor at the end of the row. false: out of memory. */
+static bool open_part(struct hl_cursors *c, uint64_t part, uint64_t pos)
 {
     if (c->open_count == c->open_capacity) {
         size_t capacity = c->open_capacity * 2;
         struct cursor *open = hl_realloc(c->open, capacity * sizeof(*open));
 
         if (!open)
-            return NULL;
+            return false;
         c->open = open;
         c->open_capacity = capacity;
     }
-    c->open[c->open_count] = (struct cursor){part, pos};
-    return &c->open[c->open_count++];
+    c->open[c->open_count++] = (struct cursor){part, pos};
+    return true;
 }
 
 static void close_at(struct hl_cursors *c, size_t i)
@@ -78,6 +65,19 @@ static void close_at(struct hl_cursors *c, size_t i)
             (c->open_count - i) * sizeof(c->open[0]));
     if (c->turn > i)
         c->turn--;
+}
+
+/* The chunk that holds offset, which is below the size. */
+static struct hl_slice chunk_at(const struct hl_cursors *c, uint64_t offset)
+{
+    struct hl_slice s;
+
+    HL_ASSERT(offset < c->size);
+    s.offset = offset - offset % c->chunk_size;
+    s.part = s.offset / (c->chunk_is_part ? c->chunk_size : c->part_size);
+    s.len = (uint32_t)hl_min(c->chunk_size, c->size - s.offset);
+    s.part_end = c->chunk_is_part || s.offset + s.len == part_end(c, s.part);
+    return s;
 }
 
 /* Only chunks that are done as a whole count. */
@@ -91,7 +91,7 @@ static int copy_done(struct hl_cursors *c, const struct hl_ranges *done)
         uint64_t end = r.end - r.end % c->chunk_size;
 
         if (begin % c->chunk_size) {
-            struct hl_slice cut = hl_cursors_chunk_at(c, begin);
+            struct hl_slice cut = chunk_at(c, begin);
 
             begin = cut.offset + cut.len;
         }
@@ -119,9 +119,7 @@ int hl_cursors_new(const struct hl_cursors_config *config,
     c->chunk_size = config->chunk_size;
     c->chunk_is_part = part_size == 0;
     c->part_size = c->chunk_is_part ? HL_SIZE_UNKNOWN : part_size;
-    c->ordered = config->ordered && !c->chunk_is_part;
     hl_ranges_init(&c->done);
-    hl_ranges_init(&c->lost);
     c->open_capacity = 8;
     c->open = hl_calloc(c->open_capacity, sizeof(c->open[0]));
     if (!c->open || (done && copy_done(c, done))) {
@@ -141,38 +139,8 @@ void hl_cursors_free(struct hl_cursors *c)
     if (!c)
         return;
     hl_ranges_fini(&c->done);
-    hl_ranges_fini(&c->lost);
     hl_free(c->open);
     hl_free(c);
-}
-
-struct hl_slice hl_cursors_chunk_at(const struct hl_cursors *c, uint64_t offset)
-{
-    struct hl_slice s = {0};
-
-    s.offset = offset - offset % c->chunk_size;
-    s.part = s.offset / (c->chunk_is_part ? c->chunk_size : c->part_size);
-    if (offset >= c->size)
-        return s;
-    s.len = (uint32_t)hl_min(c->chunk_size, c->size - s.offset);
-    s.part_end = c->chunk_is_part || s.offset + s.len == part_end(c, s.part);
-    return s;
-}
-
-/* Lost chunks go first. Never fails for want of memory: the lowest chunk of
- * the set is taken, which splits no range. */
-static bool take_lost(struct hl_cursors *c, struct hl_slice *out)
-{
-    struct hl_range r;
-    int rc;
-
-    if (!hl_ranges_next(&c->lost, 0, &r))
-        return false;
-    *out = hl_cursors_chunk_at(c, r.begin);
-    rc = hl_ranges_remove(&c->lost, out->offset, out->offset + out->len);
-    HL_ASSERT(rc == 0);
-    (void)rc;
-    return true;
 }
 
 /* Opens the next part that has something to do and makes it its turn. Out of
@@ -208,7 +176,7 @@ static bool take_turn(struct hl_cursors *c, struct hl_slice *out)
 
         if (!next_of(c, &c->open[at], &hole))
             continue;
-        *out = hl_cursors_chunk_at(c, hole.begin);
+        *out = chunk_at(c, hole.begin);
         HL_ASSERT(out->offset == hole.begin);
         c->open[at].pos = out->offset + out->len;
         c->turn = (at + 1) % c->open_count;
@@ -220,69 +188,29 @@ static bool take_turn(struct hl_cursors *c, struct hl_slice *out)
 bool hl_cursors_next(struct hl_cursors *c, uint32_t open_max,
                      struct hl_slice *out)
 {
-    if (take_lost(c, out))
-        return true;
     if (c->open_count < open_max)
         open_next(c);
     return take_turn(c, out);
 }
 
-int hl_cursors_requeue(struct hl_cursors *c, uint64_t offset)
-{
-    struct hl_slice s;
-    struct cursor *cur;
-    uint64_t part, end;
-    int rc;
-
-    if (offset >= c->size)
-        return 0;
-    s = hl_cursors_chunk_at(c, offset);
-    part = s.offset / c->part_size;
-    end = c->ordered ? part_end(c, part) : s.offset + s.len;
-    rc = hl_ranges_remove(&c->done, s.offset, end);
-    if (rc)
-        return rc;
-    if (s.offset >= c->fresh)
-        return 0; /* its part is still to come */
-    cur = find_open(c, part);
-    if (!cur)
-        cur = open_part(c, part, part_end(c, part));
-    if (!cur)
-        return HAUL_E_NOMEM;
-    if (s.offset >= cur->pos)
-        return 0; /* still to come */
-    if (!c->ordered)
-        return hl_ranges_add(&c->lost, s.offset, end);
-    cur->pos = s.offset;
-    return 0;
-}
-
 void hl_cursors_part_done(struct hl_cursors *c, uint64_t part)
 {
-    struct cursor *cur;
+    size_t i;
 
-    if (c->chunk_is_part)
-        return;
-    cur = find_open(c, part);
-    if (!cur)
-        return;
-    HL_ASSERT(
-        !hl_ranges_overlap(&c->lost, part_begin(c, part), part_end(c, part)));
-    close_at(c, (size_t)(cur - c->open));
+    for (i = 0; i < c->open_count && !c->chunk_is_part; i++)
+        if (c->open[i].part == part) {
+            close_at(c, i);
+            return;
+        }
 }
 
 void hl_cursors_set_size(struct hl_cursors *c, uint64_t size)
 {
     size_t i;
-    int rc;
 
     if (size >= c->size)
         return;
     c->size = size;
-    /* A tail splits no range, so this needs no memory. */
-    rc = hl_ranges_remove(&c->lost, size, HL_SIZE_UNKNOWN);
-    HL_ASSERT(rc == 0);
-    (void)rc;
     for (i = c->open_count; i-- > 0 && !c->chunk_is_part;)
         if (part_begin(c, c->open[i].part) >= size)
             close_at(c, i);
@@ -293,7 +221,7 @@ bool hl_cursors_exhausted(const struct hl_cursors *c)
     struct hl_range hole;
     size_t i;
 
-    if (c->size == HL_SIZE_UNKNOWN || c->lost.count)
+    if (c->size == HL_SIZE_UNKNOWN)
         return false;
     for (i = 0; i < c->open_count; i++)
         if (next_of(c, &c->open[i], &hole))

@@ -3,15 +3,12 @@
  *
  * An object is cut into parts of part_size (the last is shorter), a part into
  * chunks of chunk_size; a chunk never straddles parts. One cursor per open
- * part hands out its chunks in ascending order; chunks that came back lost are
- * handed out again before new ones. With part_size 0 a chunk is its own part
- * and there is one cursor.
+ * part hands out its chunks in ascending order, each once: what was handed out
+ * and is lost is the caller's to do again. With part_size 0 a chunk is its own
+ * part and there is one cursor.
  *
- * Ordered parts (HTTP bodies): a lost range rewinds its part: everything from
- * the lost offset to the end of the part is handed out again, in order.
- *
- * Size unknown (HL_SIZE_UNKNOWN, part_size 0 or one ordered part): chunks are
- * handed out without end until hl_cursors_set_size().
+ * Size unknown (HL_SIZE_UNKNOWN): chunks are handed out without end until
+ * hl_cursors_set_size().
  */
 #ifndef HL_CURSOR_H
 #define HL_CURSOR_H
@@ -24,7 +21,6 @@ struct hl_cursors_config {
     uint64_t size;       /* or HL_SIZE_UNKNOWN */
     uint64_t chunk_size; /* > 0 */
     uint64_t part_size;  /* 0, or a multiple of chunk_size */
-    bool ordered;        /* within a part */
 };
 
 struct hl_slice {
@@ -46,11 +42,6 @@ void hl_cursors_free(struct hl_cursors *c);
 bool hl_cursors_next(struct hl_cursors *c, uint32_t open_max,
                      struct hl_slice *out);
 
-/* The chunk at offset is to be handed out again. Unordered: that chunk.
- * Ordered: it and all behind it in its part. A part that was done is open
- * again, whatever open_max says. HAUL_E_NOMEM. */
-int hl_cursors_requeue(struct hl_cursors *c, uint64_t offset);
-
 /* Every byte of the part is acknowledged. */
 void hl_cursors_part_done(struct hl_cursors *c, uint64_t part);
 
@@ -59,10 +50,5 @@ void hl_cursors_set_size(struct hl_cursors *c, uint64_t size);
 
 /* Nothing is left to hand out (with size known). */
 bool hl_cursors_exhausted(const struct hl_cursors *c);
-
-/* Chunk that holds offset: its begin and length as it is handed out; length
- * 0 at or after the size. */
-struct hl_slice hl_cursors_chunk_at(const struct hl_cursors *c,
-                                    uint64_t offset);
 
 #endif /* HL_CURSOR_H */

@@ -58,8 +58,10 @@ bool hl_item_home(struct hl_item *it, struct hl_op *op)
         hl_item_ending(it);
         return false;
     }
-    if (op->rc == 0)
+    if (op->rc == 0) {
+        hl_retry_progress(&it->retry);
         return true;
+    }
     if (!err.code)
         hl_err(&err, op->rc, 0, "%s", haul_err_text(op->rc));
     if (hl_retry_again(&it->t->policy, &it->retry, op->rc, hl_loop_now(loop),
@@ -149,10 +151,12 @@ static void compare_chunk(struct hl_item *it, const struct hl_slice *slice,
 {
     const struct hl_transfer_config *c = &it->t->c;
     uint64_t index = slice->offset / it->chunk_size;
-    const uint8_t *want = c->kind == HL_TRANSFER_CHECK
-                              ? c->expect + index * c->digest->size
-                              : hl_saved_digest_slot(it, index);
+    const uint8_t *want = NULL;
 
+    if (c->kind != HL_TRANSFER_CHECK)
+        want = hl_saved_digest_slot(it, index);
+    else if (slice->offset < c->expect_size) /* a pipe may be longer */
+        want = c->expect + index * c->digest->size;
     if (!want || memcmp(want, digest, c->digest->size) != 0)
         note_bad(it, slice);
 }
@@ -215,16 +219,17 @@ static void take_mover(struct hl_item *it)
     }
 }
 
-static int bad_to_copy(struct hl_item *it)
+static int bad_to_copy(struct hl_item *it, struct hl_error *err)
 {
     struct hl_range r;
     uint64_t at = 0;
 
     while (hl_ranges_next(&it->bad, at, &r)) {
         for (at = r.begin; at < r.end; at += it->chunk_size)
-            hl_saved_lost(it, at);
+            if (hl_saved_lost(it, at, err))
+                return err->code;
         if (hl_ranges_remove(&it->acked, r.begin, r.end))
-            return HAUL_E_NOMEM;
+            return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
         at = r.end;
     }
     it->before.resent_bytes += it->bad.bytes;
@@ -249,6 +254,16 @@ static void differs(struct hl_item *it)
 /* A check is through: what differs is sent again, a few times. */
 static void checked(struct hl_item *it)
 {
+    struct hl_error err = {0};
+
+    if (it->t->c.kind == HL_TRANSFER_CHECK && it->bad.bytes == 0 &&
+        it->size != it->t->c.expect_size) {
+        hl_err(&err, HAUL_E_DIGEST, 0,
+               "'%s' has %" PRIu64 " bytes, the manifest says %" PRIu64,
+               it->t->source_name, it->size, it->t->c.expect_size);
+        hl_item_fail(it, &err);
+        return;
+    }
     if (it->bad.bytes == 0) {
         hl_ranges_clear(&it->suspect);
         if (it->t->c.kind == HL_TRANSFER_CHECK) {
@@ -267,8 +282,8 @@ static void checked(struct hl_item *it)
     HL_WARN(it->t->e->log, HL_AREA_VERIFY,
             "%" PRIu64 " bytes at the target differ, sent again",
             it->bad.bytes);
-    if (bad_to_copy(it)) {
-        hl_item_stop(it, HAUL_E_NOMEM, NULL);
+    if (bad_to_copy(it, &err)) {
+        hl_item_fail(it, &err);
         return;
     }
     start_copy(it);
@@ -502,8 +517,11 @@ static void tune(struct hl_item *it, uint64_t now)
         if (past < hl_max(HL_NS_PER_S / 2, 10 * flow.rtt_ns))
             return;
         s.rtt_ns = flow.rtt_ns;
-        s.rate = (uint64_t)((double)(stats.acked_bytes - it->tuned_bytes) *
-                            1e9 / (double)past);
+        /* What is sent again is no longer acknowledged. */
+        if (stats.acked_bytes > it->tuned_bytes)
+            s.rate = (uint64_t)(
+                (double)(stats.acked_bytes - it->tuned_bytes) * 1e9 /
+                (double)past);
         s.open = flow.streams;
         s.limit = flow.streams_limit;
         busy = flow.window_ns - it->tuned_flow.window_ns;
@@ -519,7 +537,8 @@ static void tune(struct hl_item *it, uint64_t now)
 
 static void check_step_stall(struct hl_item *it, uint64_t now)
 {
-    if (!it->op_out || now - it->op_since_ns < STEP_STALLS * it->t->stall_ns)
+    if ((!it->op_out && !it->commit_waits) ||
+        now - it->op_since_ns < STEP_STALLS * it->t->stall_ns)
         return;
     it->op_since_ns = now;
     if (it->source && it->source->driver->unstall)

@@ -53,7 +53,8 @@ struct hl_item {
     char *token;
     bool in_folder; /* target_url got the source's name appended */
     bool resume, append;
-    uint64_t append_at;
+    uint64_t append_at;   /* bytes taken as they are, whole chunks */
+    uint64_t append_tail; /* where the target ended: its tail is compared */
 
     /* The operation of the step under way. */
     union {
@@ -91,7 +92,7 @@ struct hl_item {
     uint64_t batch, unsynced_bytes;
     bool store_failed; /* warned once */
     struct hl_op sync, aborts[2]; /* by role */
-    bool syncing, commit_waits, commit_cut, discarding;
+    bool syncing, commit_waits, commit_cut, committed, discarding;
     struct hl_error commit_error;
     uint32_t aborting;
     uint64_t syncing_batch;
@@ -159,7 +160,8 @@ int hl_saved_reset(struct hl_item *it, struct hl_error *err);
 int hl_saved_chunk(struct hl_item *it, const struct hl_slice *slice,
                    const uint8_t *digest);
 void hl_saved_flush(struct hl_item *it, bool now);
-void hl_saved_lost(struct hl_item *it, uint64_t offset);
+/* A row that stayed would be believed by the next run: an error. */
+int hl_saved_lost(struct hl_item *it, uint64_t offset, struct hl_error *err);
 void hl_saved_synced(struct hl_item *it);
 /* Room for the digest of chunk index; NULL: out of memory. */
 uint8_t *hl_saved_digest_slot(struct hl_item *it, uint64_t index);

@@ -17,8 +17,12 @@ static void on_source_stat(struct hl_op *op)
     struct hl_error err = {0};
     const char *what = NULL;
 
-    if (op->rc == HAUL_E_NOTSUP)
-        op->rc = 0, it->u.stat.size = was->size, it->u.stat.exists = true;
+    if (op->rc == HAUL_E_NOTSUP) {
+        op->rc = 0;
+        it->u.stat.exists = true;
+        it->u.stat.size = was->size;
+        it->u.stat.mtime_ns = was->mtime_ns;
+    }
     if (!hl_item_home(it, op))
         return;
     if (!it->u.stat.exists)
@@ -138,10 +142,13 @@ static void on_committed(struct hl_op *op)
         }
         it->commit_cut = cut;
     }
+    if (!op->rc) {
+        it->committed = true; /* a cancel came too late */
+        it->durable = it->u.commit.durable;
+        it->size_checked = it->u.commit.size_checked;
+    }
     if (!hl_item_home(it, op))
         return;
-    it->durable = it->u.commit.durable;
-    it->size_checked = it->u.commit.size_checked;
     it->step = HL_ITEM_DONE;
     hl_transfer_item_finished(it);
 }
@@ -150,6 +157,7 @@ static void commit(struct hl_item *it)
 {
     if (it->syncing) {
         it->commit_waits = true;
+        it->op_since_ns = hl_loop_now(it->t->e->loop);
         return;
     }
     memset(&it->u, 0, sizeof(it->u));

@@ -75,6 +75,7 @@ static bool can_continue(const struct hl_item *it)
 
 static void suspend(struct hl_item *it)
 {
+    it->discarding = !can_continue(it);
     memset(&it->u, 0, sizeof(it->u));
     hl_item_submit(it, &it->u.suspend.op, on_last_words, NULL);
     it->u.suspend.contiguous = hl_ranges_contiguous(&it->acked);
@@ -92,17 +93,29 @@ static void discard(struct hl_item *it)
     give_time(it);
 }
 
+/* --resume append was not accepted: what stands there is the user's. */
+static void leave_alone(struct hl_item *it)
+{
+    struct hl_error err = {0};
+
+    hl_free(it->token);
+    it->token = NULL;
+    if (hl_transfer_forget_saved(it->t, &err))
+        hl_transfer_warn(it->t, &err);
+}
+
 static void last_words(struct hl_item *it)
 {
     if (!it->target || it->t->c.kind != HL_TRANSFER_COPY ||
         (!it->target_open && !it->token))
         return;
-    if (can_continue(it)) {
-        if (it->target_open)
-            suspend(it);
-    } else if (it->token && it->t->c.item_count == 1) {
+    if (it->append && !it->target_open)
+        leave_alone(it);
+    else if (it->target_open &&
+             (can_continue(it) || (it->layout.caps & HL_CAP_IN_PLACE)))
+        suspend(it);
+    else if (!can_continue(it) && it->token && it->t->c.item_count == 1)
         discard(it);
-    }
 }
 
 void hl_item_ending(struct hl_item *it)
@@ -124,7 +137,8 @@ void hl_item_ending(struct hl_item *it)
         /* fall through */
     case END_SYNC:
         it->end_stage = END_SUSPEND;
-        last_words(it);
+        if (!it->committed)
+            last_words(it);
         if (it->op_out)
             return;
         /* fall through */
@@ -135,7 +149,9 @@ void hl_item_ending(struct hl_item *it)
         break;
     }
     hl_timer_cancel(&it->timer);
-    it->step = HL_ITEM_FAILED;
+    it->step = it->committed ? HL_ITEM_DONE : HL_ITEM_FAILED;
+    if (it->committed)
+        it->code = 0;
     hl_transfer_item_finished(it);
 }
 
@@ -159,7 +175,7 @@ void hl_item_stop(struct hl_item *it, int code, const struct hl_error *err)
     }
     if (it->mover)
         hl_mover_stop(it->mover, code, &it->error);
-    if (it->op_out && it->target)
+    if ((it->op_out || (it->syncing && !it->mover)) && it->target)
         abort_object(it, it->target);
     if (it->op_out && it->source)
         abort_object(it, it->source);
@@ -217,8 +233,11 @@ static int load_token(struct hl_item *it, struct hl_error *err)
     int rc = hl_store_object_get(it->t->store, it->t->c.remove_id, it->index,
                                  &found, &o, err);
 
-    if (rc == 0 && found && o.token)
+    if (rc == 0 && found && o.token) {
         it->token = hl_strdup(o.token);
+        if (!it->token)
+            rc = HAUL_E_NOMEM;
+    }
     hl_saved_object_fini(&o);
     return rc;
 }
@@ -238,7 +257,7 @@ void hl_item_start(struct hl_item *it)
     }
     if (it->t->c.kind != HL_TRANSFER_REMOVE) {
         hl_item_open(it);
-    } else if (it->token) {
+    } else if (it->token && it->target) {
         start_remove(it);
     } else {
         it->step = HL_ITEM_DONE;

@@ -282,8 +282,7 @@ static void check_expected(struct hl_item *it)
         hl_item_fail(it, &err);
         return;
     }
-    it->size = c->expect_size;
-    hl_item_move(it);
+    hl_item_move(it); /* of a pipe the size is checked at its end */
 }
 
 static void decide(struct hl_item *it)
@@ -329,11 +328,13 @@ static int clip_existing(struct hl_item *it, struct hl_error *err)
         uint64_t chunk = r.begin / it->chunk_size * it->chunk_size;
         uint64_t end = hl_min(chunk + it->chunk_size, it->size);
 
-        hl_saved_lost(it, chunk);
+        if (hl_saved_lost(it, chunk, err))
+            return err->code;
         if (hl_ranges_remove(&it->acked, chunk, end) ||
             hl_ranges_remove(&it->suspect, chunk, end))
             return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
     }
+    it->append_at = hl_min(it->append_at, hl_ranges_contiguous(&it->acked));
     return 0;
 }
 
@@ -354,6 +355,7 @@ static int accept_existing(struct hl_item *it, struct hl_error *err)
         return hl_err_hint(err, "The target does not look like a prefix of "
                                 "this source.");
     }
+    it->append_tail = at;
     it->append_at = at / it->chunk_size * it->chunk_size;
     if (at == it->size)
         it->append_at = at;
@@ -365,18 +367,20 @@ static int accept_existing(struct hl_item *it, struct hl_error *err)
 /* What stands there is the user's and stays as it is. */
 static void refuse_append(struct hl_item *it, const struct hl_error *err)
 {
-    struct hl_error ignored = {0};
-
     hl_ranges_clear(&it->acked);
-    it->target_open = false;
-    hl_free(it->token);
-    it->token = NULL;
-    hl_transfer_forget_saved(it->t, &ignored);
     hl_item_fail(it, err);
 }
 
 static void appended(struct hl_item *it)
 {
+    struct hl_error err = {0};
+
+    /* The next run need not send the prefix either. */
+    if (hl_saved_begin(it, &err)) {
+        refuse_append(it, &err);
+        return;
+    }
+    it->target_open = true;
     it->resumed_bytes = it->acked.bytes;
     hl_item_move(it);
 }
@@ -385,7 +389,7 @@ static void appended(struct hl_item *it)
  * to the first. */
 static void compare_tails(struct hl_item *it)
 {
-    uint32_t len = (uint32_t)hl_min(TAIL_BYTES, it->append_at);
+    uint32_t len = (uint32_t)hl_min(TAIL_BYTES, it->append_tail);
     bool same = !memcmp(it->sample, it->sample + TAIL_BYTES, len);
     struct hl_error err = {0};
 
@@ -407,11 +411,11 @@ static void read_tail(struct hl_item *it, struct hl_object *from,
                       uint8_t *data, void (*done)(struct hl_op *op),
                       void (*again)(struct hl_item *it))
 {
-    uint32_t len = (uint32_t)hl_min(TAIL_BYTES, it->append_at);
+    uint32_t len = (uint32_t)hl_min(TAIL_BYTES, it->append_tail);
 
     memset(&it->u, 0, sizeof(it->u));
     hl_item_submit(it, &it->u.io.op, done, again);
-    it->u.io.offset = it->append_at - len + it->sample_len;
+    it->u.io.offset = it->append_tail - len + it->sample_len;
     it->u.io.len = len - it->sample_len;
     it->u.io.data = data + it->sample_len;
     hl_driver_read(from, &it->u.io);
@@ -419,7 +423,7 @@ static void read_tail(struct hl_item *it, struct hl_object *from,
 
 static bool tail_whole(struct hl_item *it)
 {
-    uint32_t len = (uint32_t)hl_min(TAIL_BYTES, it->append_at);
+    uint32_t len = (uint32_t)hl_min(TAIL_BYTES, it->append_tail);
 
     it->sample_len += it->u.io.done;
     if (it->sample_len < len && it->u.io.done > 0)
@@ -471,7 +475,7 @@ static void check_tails(struct hl_item *it)
 {
     struct hl_error err = {0};
 
-    if (!it->append_at || !(it->layout.caps & HL_CAP_READBACK) ||
+    if (!it->append_tail || !(it->layout.caps & HL_CAP_READBACK) ||
         !(it->source_caps & HL_CAP_SEEK)) {
         appended(it);
         return;
@@ -513,7 +517,7 @@ static int trim_suspects(struct hl_item *it)
 
 /* What cannot be read back, or has no digest to compare with, is sent
  * again. */
-static int drop_suspects(struct hl_item *it)
+static int drop_suspects(struct hl_item *it, struct hl_error *err)
 {
     struct hl_range r;
     uint64_t at = 0;
@@ -523,7 +527,8 @@ static int drop_suspects(struct hl_item *it)
     while (hl_ranges_next(&it->suspect, at, &r)) {
         r = hl_item_whole_parts(it, r);
         for (at = r.begin; at < r.end; at += it->chunk_size)
-            hl_saved_lost(it, at);
+            if (hl_saved_lost(it, at, err))
+                return err->code;
         if (hl_ranges_remove(&it->acked, r.begin, r.end))
             return HAUL_E_NOMEM;
         at = r.end;
@@ -568,8 +573,9 @@ static void on_target_open(struct hl_op *op)
     struct hl_error err = {0};
     int rc = 0;
 
+    /* Until it is accepted nothing is done to what is appended to. */
     if (!op->rc)
-        it->target_open = true;
+        it->target_open = !it->append;
     if (!hl_item_home(it, op))
         return;
     it->layout = it->u.open.layout;
@@ -590,7 +596,7 @@ static void on_target_open(struct hl_op *op)
     if (rc == 0)
         rc = trim_suspects(it);
     if (rc == 0)
-        rc = drop_suspects(it);
+        rc = drop_suspects(it, &err);
     if (rc) {
         hl_err(&err, rc, 0, "%s", haul_err_text(rc));
         if (it->append)

@@ -96,7 +96,8 @@ void hl_mover_pump(struct hl_mover *m)
     }
     m->wake_ns = UINT64_MAX;
     hl_mover_pump_writes(m);
-    hl_mover_pump_reads(m);
+    if (!m->stopping)
+        hl_mover_pump_reads(m);
     if (m->stopping) {
         check_home(m);
         return;
@@ -139,9 +140,17 @@ static void unstall_end(struct hl_mover_end *end)
         end->object->driver->unstall(end->object);
 }
 
+/* Does the target owe acknowledgements? A target that waits for a slow source
+ * must not lose its connections. */
 static bool has_taken(struct hl_mover *m)
 {
-    return m->pieces > 0 && m->target.object != NULL;
+    for (uint32_t i = 0; i < HL_MOVER_BUCKETS; i++)
+        for (struct hl_node *n = hl_list_first(&m->buckets[i]); n;
+             n = hl_list_next(&m->buckets[i], n))
+            if (HL_CONTAINER(n, struct hl_piece, bucket)->state ==
+                HL_PIECE_TAKEN)
+                return true;
+    return false;
 }
 
 static void on_stall_timer(struct hl_timer *timer)
@@ -164,6 +173,7 @@ static void on_stall_timer(struct hl_timer *timer)
             unstall_end(&m->target);
     }
     hl_timer_set(m->c.loop, &m->stall_timer, now + HL_NS_PER_S);
+    hl_mover_unblock(m);
 }
 
 /* ---- Life ------------------------------------------------------------------ */
@@ -173,7 +183,7 @@ int hl_mover_new(const struct hl_mover_config *config, struct hl_mover **out,
 {
     struct hl_mover *m = hl_malloc(sizeof(*m));
     struct hl_cursors_config cc = {config->size, config->chunk_size,
-                                   config->layout.part_size, false};
+                                   config->layout.part_size};
     bool seeks = config->source_caps & HL_CAP_SEEK;
     int rc;
 
@@ -254,11 +264,6 @@ void hl_mover_stats(const struct hl_mover *m, struct hl_mover_stats *out)
     for (struct hl_node *n = hl_list_first(&m->ready); n;
          n = hl_list_next(&m->ready, n))
         out->idle_writes++;
-}
-
-const struct hl_ranges *hl_mover_acked(const struct hl_mover *m)
-{
-    return &m->acked;
 }
 
 bool hl_mover_whole(const struct hl_mover *m, uint8_t *out)

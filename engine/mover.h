@@ -80,9 +80,6 @@ void hl_mover_stop(struct hl_mover *m, int code, const struct hl_error *error);
 
 void hl_mover_stats(const struct hl_mover *m, struct hl_mover_stats *out);
 
-/* Acknowledged ranges, the ones of config.done included. */
-const struct hl_ranges *hl_mover_acked(const struct hl_mover *m);
-
 /* Digest of the whole object, when it was read in order in this run. */
 bool hl_mover_whole(const struct hl_mover *m, uint8_t *out);
 

@@ -121,6 +121,9 @@ void hl_mover_fail(struct hl_mover *m, int code, const struct hl_error *err);
 /* ---- mover_read.c ---------------------------------------------------------- */
 
 void hl_mover_pump_reads(struct hl_mover *m);
+/* Waits for a buffer with nothing under way: gives up or takes back what its
+ * own pieces hold, since the other movers may wait for that. Now and then. */
+void hl_mover_unblock(struct hl_mover *m);
 
 /* ---- mover_write.c --------------------------------------------------------- */
 

@@ -283,12 +283,37 @@ static bool get_buffer(struct hl_mover *m, const struct hl_piece *redo)
         m->spare = steal_buffer(m, redo);
     if (m->spare)
         return true;
+    if (hl_pool_used(m->c.pool) == 0) { /* nobody will give one back */
+        hl_mover_fail(m, HAUL_E_NOMEM, NULL);
+        return false;
+    }
     m->waiter.size = m->c.chunk_size;
     m->waiter.ready = on_buffer;
     m->waiting = true;
     m->wait_since_ns = hl_mover_now(m);
     hl_pool_wait(m->c.pool, &m->waiter);
     return false;
+}
+
+void hl_mover_unblock(struct hl_mover *m)
+{
+    struct hl_node *n = hl_list_first(&m->redo);
+
+    if (!m->waiting || m->source.out || m->target.out || m->digesting)
+        return;
+    if (hl_pool_used(m->c.pool) == 0) {
+        hl_mover_fail(m, HAUL_E_NOMEM, NULL);
+        return;
+    }
+    if (!hl_list_empty(&m->parked))
+        drop_whole(m);
+    else if (n)
+        m->spare = steal_buffer(m, HL_CONTAINER(n, struct hl_piece, node));
+    if (!m->spare)
+        return;
+    m->waiting = false;
+    hl_pool_cancel(m->c.pool, &m->waiter);
+    hl_mover_pump(m);
 }
 
 /* The first piece to read again that may be read now. */

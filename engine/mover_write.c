@@ -28,8 +28,10 @@ static void settle(struct hl_piece *p)
 static void resolve(struct hl_mover *m, uint64_t offset, uint64_t len,
                     const struct hl_error *lost)
 {
-    uint64_t end = offset + len;
+    /* Nothing behind read_end is out; "all is lost" says UINT64_MAX. */
+    uint64_t end = offset + hl_min(len, UINT64_MAX - offset);
 
+    end = hl_min(end, m->read_end);
     while (offset < end && !m->finished) {
         struct hl_piece *p = hl_piece_find(m, offset);
         uint64_t stop = (offset / m->c.chunk_size + 1) * m->c.chunk_size;
@@ -117,13 +119,15 @@ static void submit_write(struct hl_piece *p, uint64_t from)
     uint32_t skip = (uint32_t)(from - p->slice.offset);
     uint64_t begin, end;
 
+    /* What an earlier try got through is written, and reported, again. */
+    if (hl_ranges_remove(&m->acked, from, p->slice.offset + p->slice.len)) {
+        hl_mover_fail(m, HAUL_E_NOMEM, NULL);
+        return;
+    }
     hl_list_remove(&p->node);
     p->state = HL_PIECE_WRITING;
     p->resolved = 0;
     p->lost_error.code = 0;
-    /* What an earlier try got through is written, and reported, again. */
-    if (hl_ranges_remove(&m->acked, from, p->slice.offset + p->slice.len))
-        hl_mover_fail(m, HAUL_E_NOMEM, NULL);
     memset(&p->io, 0, sizeof(p->io));
     p->io.op.done = on_written;
     p->io.op.user = p;

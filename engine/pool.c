@@ -51,7 +51,6 @@ static struct hl_buf *map(struct hl_pool *p, size_t capacity)
         (void)madvise(data, capacity, MADV_HUGEPAGE);
     buf->data = data;
     buf->capacity = capacity;
-    buf->uring_index = -1;
     p->held += capacity;
     return buf;
 }

@@ -19,7 +19,6 @@ struct hl_buf {
     uint8_t *data;     /* page aligned */
     size_t size;       /* as asked for */
     size_t capacity;   /* counted against the limit */
-    int uring_index;   /* for drivers that register buffers; -1 */
 };
 
 struct hl_pool_waiter {

@@ -5,6 +5,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "item.h"
@@ -73,9 +74,18 @@ static char *identity_text(const struct hl_item *it)
     if (!can_seek(it))
         return hl_strdup("stream");
     return hl_asprintf("size=%" PRIu64 " mtime=%" PRId64
-                       " head=%s tail=%s validator=%s",
+                       " head=%s tail=%s prefix=%" PRIu64 " validator=%s",
                        i->size, i->mtime_ns, it->head, it->tail,
-                       i->validator);
+                       it->append_at, i->validator);
+}
+
+/* What an earlier --resume append took over without a look. */
+static uint64_t identity_prefix(const struct hl_item *it, const char *text)
+{
+    const char *at = strstr(text, " prefix=");
+    uint64_t n = at ? strtoull(at + 8, NULL, 10) : 0;
+
+    return it->size != HL_SIZE_UNKNOWN && n <= it->size ? n : 0;
 }
 
 /* Which fact differs, for the message; NULL: none. */
@@ -233,9 +243,19 @@ static int load_object(struct hl_item *it, const struct hl_saved_object *o,
         rc = check_identity(it, o->identity, err);
     if (rc)
         return rc;
+    if (o->chunk_size > hl_pool_limit(it->t->e->pool)) {
+        hl_err(err, HAUL_E_LIMIT, 0,
+               "the interrupted copy has chunks of %" PRIu64
+               " bytes, above the memory limit",
+               o->chunk_size);
+        return hl_err_hint(err, "Give --memory at least twice that.");
+    }
     it->chunk_size = o->chunk_size;
     it->batch = o->batch;
     it->resume = true;
+    it->append_at = identity_prefix(it, o->identity);
+    if (hl_ranges_add(&it->acked, 0, it->append_at))
+        return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
     return load_chunks(it, o->durable_batch, err);
 }
 
@@ -254,9 +274,12 @@ int hl_saved_load(struct hl_item *it, struct hl_error *err)
                                  &o, err);
     if (rc)
         return rc;
-    if (found && o.token)
+    if (found && o.token) {
         it->token = hl_strdup(o.token);
-    if (found && strcmp(mode, "never") != 0 && can_seek(it) &&
+        if (!it->token)
+            rc = hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    }
+    if (rc == 0 && found && strcmp(mode, "never") != 0 && can_seek(it) &&
         o.token != NULL)
         rc = load_object(it, &o, err);
     hl_saved_object_fini(&o);
@@ -286,8 +309,8 @@ int hl_saved_begin(struct hl_item *it, struct hl_error *err)
     o.chunk_size = it->chunk_size;
     o.identity = identity_text(it);
     o.digest_name = hl_strdup(digest_name(it));
-    o.token = it->resume && it->token ? hl_strdup(it->token) : NULL;
-    if (!o.identity || !o.digest_name)
+    o.token = hl_strdup(it->token);
+    if (!o.identity || !o.digest_name || (it->token && !o.token))
         rc = hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
     else
         rc = hl_store_object_put(t->store, t->saved.id, it->index, &o, err);
@@ -318,6 +341,11 @@ int hl_saved_reset(struct hl_item *it, struct hl_error *err)
     it->pending_bytes = 0;
     if (!is_saved(it))
         return 0;
+    if (it->append_at) {
+        it->append_at = 0;
+        if (hl_saved_begin(it, err))
+            return err->code;
+    }
     return hl_store_chunks_clear(it->t->store, it->t->saved.id, it->index,
                                  err);
 }
@@ -389,9 +417,8 @@ void hl_saved_flush(struct hl_item *it, bool now)
     it->t->c.events->saved(it->t->c.user);
 }
 
-void hl_saved_lost(struct hl_item *it, uint64_t offset)
+int hl_saved_lost(struct hl_item *it, uint64_t offset, struct hl_error *err)
 {
-    struct hl_error err = {0};
     uint64_t chunk = offset / it->chunk_size;
 
     for (size_t i = 0; i < it->pending_count; i++)
@@ -399,10 +426,10 @@ void hl_saved_lost(struct hl_item *it, uint64_t offset)
             it->pending[i] = it->pending[--it->pending_count];
             break;
         }
-    if (is_saved(it) &&
-        hl_store_chunk_remove(it->t->store, it->t->saved.id, it->index, chunk,
-                              &err))
-        hl_transfer_warn(it->t, &err);
+    if (!is_saved(it))
+        return 0;
+    return hl_store_chunk_remove(it->t->store, it->t->saved.id, it->index,
+                                 chunk, err);
 }
 
 void hl_saved_synced(struct hl_item *it)
@@ -431,6 +458,8 @@ bool hl_saved_is_result(struct hl_item *it, const struct hl_stat *st)
         same = st->size == o.size &&
                st->mtime_ns / (int64_t)HL_NS_PER_S ==
                    it->identity.mtime_ns / (int64_t)HL_NS_PER_S;
+    if (same)
+        it->append_at = identity_prefix(it, o.identity);
     hl_saved_object_fini(&o);
     return same;
 }

@@ -216,6 +216,9 @@ int hl_transfer_create_saved(struct hl_transfer *t, struct hl_error *err)
     t->saved.target = hl_strdup(t->target_name);
     t->saved.source_url = hl_strdup(t->save_source);
     t->saved.target_url = hl_strdup(t->save_target);
+    if (!t->saved.source || !t->saved.target || !t->saved.source_url ||
+        !t->saved.target_url)
+        return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
     rc = hl_store_create(t->store, t->key, &t->saved, err);
     if (rc == 0)
         rc = lock_saved(t, t->saved.id, err);
@@ -262,6 +265,7 @@ static char *saved_digest(struct hl_transfer *t)
 /* All items are committed: note it. */
 static int conclude(struct hl_transfer *t, struct hl_error *err)
 {
+    struct hl_error warning = {0};
     char *digest;
     int rc = 0;
 
@@ -275,18 +279,33 @@ static int conclude(struct hl_transfer *t, struct hl_error *err)
     if (!(t->items[0].source_caps & HL_CAP_SEEK))
         return hl_transfer_forget_saved(t, err);
     digest = saved_digest(t);
-    rc = hl_store_done(t->store, t->saved.id, digest, err);
+    /* The copy is whole and in its place; only the note of it is not. */
+    if (hl_store_done(t->store, t->saved.id, digest, &warning))
+        hl_transfer_warn(t, &warning);
     hl_free(digest);
-    return rc;
+    return 0;
 }
 
 static void refresh(struct hl_transfer *t, uint64_t now);
+
+/* A cancel that came when everything was committed came too late. */
+static bool all_done(const struct hl_transfer *t)
+{
+    for (uint32_t i = 0; i < t->c.item_count; i++)
+        if (t->items[i].step != HL_ITEM_DONE)
+            return false;
+    return true;
+}
 
 static void finish(struct hl_transfer *t)
 {
     struct hl_error ignored = {0};
 
     hl_timer_cancel(&t->timer);
+    if (t->code == HAUL_E_CANCELED && all_done(t)) {
+        t->code = 0;
+        hl_err_clear(&t->error);
+    }
     if (!t->code)
         t->code = conclude(t, &t->error);
     if (t->code && !t->error.code)
@@ -527,17 +546,23 @@ void hl_transfer_item_result(struct hl_transfer *t, uint32_t index,
                              struct hl_item_result *out)
 {
     const struct hl_item *it = &t->items[index];
+    /* Was what --resume append took over read after all? */
+    bool read = it->readback_done || it->has_whole;
 
     memset(out, 0, sizeof(*out));
     out->size = it->size;
     out->chunk_size = it->chunk_size;
-    out->digests = t->c.digest ? it->digests : NULL;
+    out->digests = t->c.digest && (read || !it->append_at) &&
+                           it->step == HL_ITEM_DONE
+                       ? it->digests
+                       : NULL;
     out->whole = it->has_whole ? it->whole : NULL;
     out->target = &it->target_url;
     out->durable = it->durable;
     out->already_there = it->already_there;
     out->dry_run = it->dry_run;
-    out->unverified_bytes = it->readback_done ? 0 : it->append_at;
+    out->unverified_bytes =
+        it->readback_done || it->remote_checked ? 0 : it->append_at;
     out->bad_chunks = it->bad_chunks;
     out->bad_offset = it->bad_offset;
     if (!t->c.digest)
@@ -573,6 +598,14 @@ static int copy_names(struct hl_transfer *t)
                : 0;
 }
 
+static void free_endpoints(const struct hl_transfer_config *c)
+{
+    if (c->source)
+        c->source->driver->endpoint_free(c->source);
+    if (c->target && c->target != c->source)
+        c->target->driver->endpoint_free(c->target);
+}
+
 static void read_options(struct hl_transfer *t)
 {
     const struct hl_opts *o = t->c.opts;
@@ -596,8 +629,10 @@ int hl_transfer_new(struct hl_engine *e,
     struct hl_transfer *t = hl_malloc(sizeof(*t));
     int rc;
 
-    if (!t)
+    if (!t) {
+        free_endpoints(config);
         return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    }
     pthread_mutex_init(&t->lock, NULL);
     t->e = e;
     t->c = *config;
@@ -637,10 +672,7 @@ void hl_transfer_free(struct hl_transfer *t)
     for (uint32_t i = 0; t->items && i < t->c.item_count; i++)
         if (t->items[i].t)
             hl_item_fini(&t->items[i]);
-    if (t->c.source)
-        t->c.source->driver->endpoint_free(t->c.source);
-    if (t->c.target && t->c.target != t->c.source)
-        t->c.target->driver->endpoint_free(t->c.target);
+    free_endpoints(&t->c);
     hl_saved_fini(&t->saved);
     hl_free(t->items);
     hl_free(t->key);

@@ -100,7 +100,7 @@ void hl_transfer_stats(struct hl_transfer *t, struct haul_stats *out);
 /* What an object became; valid from end() on. */
 struct hl_item_result {
     uint64_t size, chunk_size;
-    const uint8_t *digests;   /* one a chunk, or NULL */
+    const uint8_t *digests;   /* one a chunk, or NULL: not all are known */
     const uint8_t *whole;     /* or NULL */
     const char *verified;     /* "none" "ack" "size" "remote" "readback" */
     const struct hl_url *target; /* the final name */

@@ -96,8 +96,8 @@ struct haul_transfer; /* one source -> target copy, or one verification */
 /* HAUL_E_NOMEM is the only failure; files are touched at the first start. */
 HAUL_API HAUL_MUST_CHECK int haul_engine_new(struct haul_engine **out);
 
-/* Stops what still runs (as haul_transfer_cancel()), joins the threads.
- * Transfers must be freed before. */
+/* Joins the threads. Every transfer must be freed before, which ends those
+ * that still run as haul_transfer_cancel() does. */
 HAUL_API void haul_engine_free(struct haul_engine *e);
 
 /*
@@ -305,7 +305,9 @@ HAUL_API int haul_transfer_set_event_fn(struct haul_transfer *t,
 HAUL_API int haul_transfer_start(struct haul_transfer *t);
 
 /* Stops in order: what is acknowledged stays and is saved, the same transfer
- * started again continues. The transfer ends with HAUL_E_CANCELED. */
+ * made and started again continues. The transfer ends with HAUL_E_CANCELED,
+ * unless everything was committed already. Before the start: it ends as soon
+ * as it is started. */
 HAUL_API void haul_transfer_cancel(struct haul_transfer *t);
 
 /* Returns 0 when no started transfer is left, whatever became of them. */

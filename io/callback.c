@@ -24,6 +24,7 @@ struct callback_object {
     struct hl_object base;
     atomic_bool aborted; /* set on the engine thread */
     uint64_t next;       /* worker: where an ordered source is */
+    bool ended;          /* worker: … and nothing comes any more */
 };
 
 static struct callback_endpoint *endpoint_of(const struct callback_object *obj)
@@ -108,6 +109,11 @@ static void do_read(struct hl_task *task)
         return;
     op->done = 0;
     op->eof = false;
+    if (obj->ended && op->offset > obj->next) {
+        op->eof = true; /* asked ahead, before the end was known */
+        finish(obj, &op->op, 0);
+        return;
+    }
     if (endpoint_of(obj)->size == HL_SIZE_UNKNOWN &&
         op->offset != obj->next) {
         finish(obj, &op->op,
@@ -118,6 +124,7 @@ static void do_read(struct hl_task *task)
     }
     rc = (int)fill(obj, op);
     op->eof = !rc && op->done < op->len;
+    obj->ended = op->eof && endpoint_of(obj)->size == HL_SIZE_UNKNOWN;
     obj->next = op->offset + op->done;
     finish(obj, &op->op, rc);
 }
@@ -200,6 +207,12 @@ static void callback_discard(struct hl_object *base, const char *token,
     finish((struct callback_object *)base, op, 0);
 }
 
+static void callback_token_saved(struct hl_object *base, int rc)
+{
+    (void)base;
+    (void)rc; /* the engine fails by itself */
+}
+
 /* ---- Both ---------------------------------------------------------------- */
 
 static void do_stat(struct hl_task *task)
@@ -248,6 +261,9 @@ static void do_open(struct hl_task *task)
     memset(&op->identity, 0, sizeof(op->identity));
     op->layout.streams_max = 1;
     op->identity.size = ep->size;
+    /* Nothing to remember but that it was begun. */
+    if (ep->role == HL_ROLE_TARGET && ep->named && !op->resume)
+        hl_object_token(&obj->base, "callback");
     if (ep->role == HL_ROLE_TARGET)
         open_target(ep, op);
     else
@@ -392,5 +408,6 @@ const struct hl_driver hl_driver_callback = {
     .write = callback_write,
     .commit = callback_commit,
     .discard = callback_discard,
+    .token_saved = callback_token_saved,
     .abort = callback_abort,
 };

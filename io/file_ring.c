@@ -4,7 +4,7 @@
  * Reads with O_DIRECT run in the block layer. What goes through the page
  * cache would be copied by the thread that submits; with more than one in
  * flight it is given to the kernel's workers (IOSQE_ASYNC). Buffers are not
- * registered: docs/decisions/0020-file-driver.md.
+ * registered: docs/decisions/0002-file-driver.md.
  *
  * Threads: one, "haul-ring"; it alone touches the ring (SINGLE_ISSUER). The
  * queue is under the endpoint's lock.

@@ -437,6 +437,10 @@ bool hl_sftp_says_full(const struct hl_sftp_reply *reply);
  * full, then reports its range lost. */
 void hl_sftp_write_lost(struct hl_sftp_stream *st,
                         const struct hl_sftp_req *req);
+/* An abort does not wait for that: if req asks about a write to fh, its range
+ * is reported lost now. */
+void hl_sftp_write_forget(const struct hl_sftp_req *req,
+                          const struct hl_sftp_fh *fh);
 
 /* A call with STAT or REMOVE. */
 /* Asks for the free bytes of the target's folder, where the server tells. false:

@@ -116,6 +116,16 @@ static void lost_report(struct hl_sftp_stream *st, void *ctx,
         hl_sftp_fh_idle(fh);
 }
 
+void hl_sftp_write_forget(const struct hl_sftp_req *req,
+                          const struct hl_sftp_fh *fh)
+{
+    const struct lost *lost = req->ctx;
+
+    if (req->fn == lost_report && lost->fh == fh)
+        hl_object_lost(&fh->obj->base, lost->offset, lost->len,
+                       &lost->error);
+}
+
 void hl_sftp_write_lost(struct hl_sftp_stream *st,
                         const struct hl_sftp_req *req)
 {

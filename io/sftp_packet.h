@@ -17,7 +17,6 @@ enum hl_sftp_type {
     HL_SFTP_READ = 5,
     HL_SFTP_WRITE = 6,
     HL_SFTP_FSTAT = 8,
-    HL_SFTP_SETSTAT = 9,
     HL_SFTP_FSETSTAT = 10,
     HL_SFTP_REMOVE = 13,
     HL_SFTP_STAT = 17,

@@ -310,15 +310,22 @@ static void forget_write(struct hl_sftp_stream *st)
     hl_op_finish(loop_of(st), &io->op, HAUL_E_CANCELED);
 }
 
+/* What was taken and has no answer yet is lost. */
 static void forget_requests(struct hl_sftp_stream *st, struct hl_sftp_fh *fh)
 {
+    struct hl_error error = { 0 };
     uint32_t i;
 
+    hl_err(&error, HAUL_E_CANCELED, 0, "interrupted");
     for (i = 0; i < st->reqs_cap; i++) {
         struct hl_sftp_req *req = &st->reqs[i];
 
+        if (req->kind == HL_REQ_CALL)
+            hl_sftp_write_forget(req, fh);
         if (req->kind == HL_REQ_FREE || req->fh != fh)
             continue;
+        if (req->kind == HL_REQ_WRITE && !req->io)
+            hl_object_lost(&fh->obj->base, req->offset, req->len, &error);
         if (req->kind == HL_REQ_READ && st->data_left &&
             st->data_id == req->id)
             st->data_to = NULL;

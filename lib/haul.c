@@ -96,15 +96,22 @@ int hl_lib_engine(struct haul_engine *e, struct hl_error *err)
     rc = hl_engine_new(&config, &e->e, err);
     if (rc)
         return rc;
+    state = hl_opts_str(e->opts, HAUL_OPT_STATE);
+    if (state && hl_engine_set_store_path(e->e, state)) {
+        hl_engine_free(e->e);
+        e->e = NULL;
+        return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    }
     memory = hl_opts_i64(e->opts, HAUL_OPT_MEMORY);
     if (memory > 0)
         hl_engine_set_memory(e->e, (uint64_t)memory);
-    state = hl_opts_str(e->opts, HAUL_OPT_STATE);
-    return state ? hl_engine_set_store_path(e->e, state) : 0;
+    return 0;
 }
 
 int haul_engine_error(struct haul_engine *e, struct haul_error *error)
 {
+    if (e->in_callback)
+        return HAUL_E_REENTER;
     return hl_lib_error(&e->error, error);
 }
 
@@ -162,7 +169,7 @@ int haul_engine_set_str(struct haul_engine *e, int opt, const char *v)
     int rc = engine_option(e);
 
     if (rc == 0 && opt == HAUL_OPT_TRACE)
-        rc = hl_log_parse_areas(v, &e->log.areas, &e->error);
+        rc = hl_log_parse_areas(v ? v : "", &e->log.areas, &e->error);
     return rc ? rc
               : hl_opts_set_str(e->opts, HAUL_OPT_ENGINE, opt, v, &e->error);
 }
@@ -216,6 +223,8 @@ int haul_engine_run(struct haul_engine *e)
 
 int haul_engine_fd(struct haul_engine *e)
 {
+    if (e->in_callback)
+        return HAUL_E_REENTER;
     hl_err_clear(&e->error);
     if (hl_lib_engine(e, &e->error))
         return e->error.code;

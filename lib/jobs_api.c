@@ -83,7 +83,7 @@ int haul_jobs_list(struct haul_engine *e, int64_t id, haul_job_fn *fn,
 struct pick {
     struct visit visit;
     char *target_url;
-    bool done;
+    bool done, callback;
 };
 
 static int pick_saved(void *user, const struct hl_saved *s, uint64_t size,
@@ -99,6 +99,8 @@ static int pick_saved(void *user, const struct hl_saved *s, uint64_t size,
         return 0;
     v->found = true;
     p->done = s->state == HL_SAVED_DONE;
+    /* What the caller's function wrote is the caller's: only the state goes. */
+    p->callback = !strncmp(s->target_url, "callback:", 9);
     p->target_url = hl_strdup(s->target_url);
     return 1;
 }
@@ -117,9 +119,11 @@ int haul_job_remove_new(struct haul_engine *e, int64_t id, int forget,
                (long long)id);
         rc = hl_err_hint(&e->error, "Stop it first (Ctrl-C or SIGTERM).");
     }
+    if (rc == 0 && !p.target_url)
+        rc = hl_err(&e->error, HAUL_E_NOMEM, 0, "out of memory");
     if (rc == 0)
-        rc = hl_lib_transfer_new(e, HL_TRANSFER_REMOVE, NULL, p.target_url,
-                                 out);
+        rc = hl_lib_transfer_new(e, HL_TRANSFER_REMOVE, NULL,
+                                 p.callback ? NULL : p.target_url, out);
     hl_free(p.target_url);
     if (rc)
         return rc;

@@ -3,6 +3,7 @@
 #define HL_LIB_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "haul_jobs.h"
 #include "manifest.h"
@@ -37,7 +38,8 @@ struct haul_transfer {
     uint64_t read_size;
     struct hl_opts *opts;
     struct hl_env env;
-    struct hl_transfer *t;
+    struct hl_transfer *_Atomic t; /* any thread may ask for it */
+    atomic_bool cancel;            /* before there is a t */
     bool started, finished;
     haul_event_fn *event_fn;
     void *event_user;

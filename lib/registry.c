@@ -26,8 +26,3 @@ const struct hl_driver *hl_registry_find(const char *scheme)
                 return drivers[i];
     return NULL;
 }
-
-const struct hl_driver *hl_registry_at(size_t index)
-{
-    return index < HL_LEN(drivers) ? drivers[index] : NULL;
-}

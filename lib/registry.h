@@ -7,7 +7,4 @@
 /* Driver of a scheme, or NULL. */
 const struct hl_driver *hl_registry_find(const char *scheme);
 
-/* Drivers in order, index from 0; NULL behind the last. */
-const struct hl_driver *hl_registry_at(size_t index);
-
 #endif /* HL_REGISTRY_H */

@@ -180,7 +180,14 @@ int haul_verify_new(struct haul_engine *e, const char *target,
 {
     struct haul_transfer *t;
     char *beside = NULL;
-    int rc = hl_lib_transfer_new(e, HL_TRANSFER_CHECK, target, NULL, &t);
+    int rc;
+
+    if (e->in_callback)
+        return HAUL_E_REENTER;
+    hl_err_clear(&e->error);
+    if (!target)
+        return hl_err(&e->error, HAUL_E_INVAL, 0, "no target given");
+    rc = hl_lib_transfer_new(e, HL_TRANSFER_CHECK, target, NULL, &t);
 
     if (rc)
         return rc;
@@ -335,8 +342,13 @@ static int make_names(struct haul_transfer *t, char **source, char **target,
         (t->has_source || t->callback_source);
 
     *key = NULL;
+    hl_free(*source); /* of a start that failed */
+    hl_free(*target);
     *source = canonical_name(&t->source, t->has_source, t->callback_source);
     *target = canonical_name(&t->target, t->has_target, t->callback_target);
+    if ((!*source && (t->has_source || t->callback_source)) ||
+        (!*target && (t->has_target || t->callback_target)))
+        return HAUL_E_NOMEM;
     if (t->kind != HL_TRANSFER_COPY || !lasting || !*source || !*target)
         return 0;
     *key = hl_asprintf("%s\n%s", *source, *target);
@@ -361,11 +373,16 @@ static int end_hook(void *user, struct hl_error *err)
         hl_err_hint(&warning, r.already_there
                                   ? "The copy was there already; copy again "
                                     "with --resume never to get one."
+                              : r.unverified_bytes
+                                  ? "What was there before has no digests; "
+                                    "--verify readback takes them."
                                   : "--verify none takes no digests.");
         send_event(t, HAUL_EV_WARNING, &warning);
         return 0;
     }
     m.name = hl_strdup(hl_url_basename(r.target));
+    if (!m.name)
+        return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
     m.size = r.size;
     m.chunk_size = r.chunk_size;
     m.digest = hl_digest_find(hl_opts_str(t->opts, HAUL_OPT_DIGEST));
@@ -465,6 +482,7 @@ int haul_transfer_start(struct haul_transfer *t)
 {
     struct hl_transfer_config c = {0};
     struct hl_item_config item;
+    struct hl_transfer *inner = NULL;
     char *key = NULL;
     int rc;
 
@@ -485,7 +503,7 @@ int haul_transfer_start(struct haul_transfer *t)
         c.key = key;
         c.source_name = c.source_url = t->source_text;
         c.target_name = c.target_url = t->target_text;
-        rc = hl_transfer_new(t->engine->e, &c, &t->t, &t->error);
+        rc = hl_transfer_new(t->engine->e, &c, &inner, &t->error);
     } else {
         if (c.source)
             c.source->driver->endpoint_free(c.source);
@@ -496,15 +514,22 @@ int haul_transfer_start(struct haul_transfer *t)
     if (rc)
         return hl_err(&t->error, rc, 0, "%s", haul_err_text(rc));
     t->started = true;
+    t->t = inner;
+    if (t->cancel)
+        hl_transfer_cancel(inner);
     warn_of_password(t);
-    hl_transfer_start(t->t);
+    hl_transfer_start(inner);
     return 0;
 }
 
 void haul_transfer_cancel(struct haul_transfer *t)
 {
-    if (t->t)
-        hl_transfer_cancel(t->t);
+    struct hl_transfer *inner;
+
+    t->cancel = true;
+    inner = t->t;
+    if (inner)
+        hl_transfer_cancel(inner);
 }
 
 /* ---- What happened --------------------------------------------------------- */
@@ -526,6 +551,8 @@ int haul_transfer_stats(struct haul_transfer *t, struct haul_stats *stats)
 
 int haul_transfer_error(struct haul_transfer *t, struct haul_error *error)
 {
+    if (t->engine->in_callback)
+        return HAUL_E_REENTER;
     return hl_lib_error(&t->error, error);
 }
 
@@ -560,7 +587,7 @@ static const char *make_note(struct haul_transfer *t,
                              const struct hl_item_result *r,
                              const struct haul_stats *s)
 {
-    if (r->already_there)
+    if (r->already_there && !r->unverified_bytes)
         return "already there, verified";
     if (r->dry_run && s->resumed_bytes)
         snprintf(t->note, sizeof(t->note),
@@ -598,12 +625,14 @@ int haul_transfer_result(struct haul_transfer *t, struct haul_result *result)
 
     if (result->size < sizeof(full.size) + sizeof(full.code))
         return HAUL_E_INVAL;
+    if (t->engine->in_callback)
+        return HAUL_E_REENTER;
     if (!t->t || !t->finished)
         return HAUL_E_STATE;
     haul_transfer_stats(t, &s);
     hl_transfer_item_result(t->t, 0, &r);
     hl_free(t->digest_text);
-    t->digest_text = digest_text(t, &r);
+    t->digest_text = t->error.code ? NULL : digest_text(t, &r);
     target = target_name(t, &r);
     hl_free(t->target_text);
     t->target_text = target;

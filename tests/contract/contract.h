@@ -6,7 +6,8 @@
  *   { .name = "file", .url = "/tmp/somewhere/" }
  *
  * The environment variable HAUL_CONTRACT_URL ("sftp://joe@127.0.0.1:22/x/")
- * gives one from outside instead of all, for drivers that need a server.
+ * gives one from outside instead of all, for drivers that need a server;
+ * HAUL_CONTRACT_IDENTITY and _KNOWN_HOSTS name the files to log in with.
  */
 #ifndef CONTRACT_H
 #define CONTRACT_H
@@ -101,6 +102,11 @@ static inline void no_warning(const struct hl_env *env,
     (void)env, (void)warning;
 }
 
+static inline void set_from_env(struct engine *e, int opt, const char *name)
+{
+    assert_int_equal(hl_opts_set_str(e->opts, 0, opt, getenv(name), NULL), 0);
+}
+
 static inline void engine_start(struct engine *e,
                                 const struct contract_case *c)
 {
@@ -109,6 +115,8 @@ static inline void engine_start(struct engine *e,
     e->thread = pthread_self();
     assert_int_equal(hl_loop_new(c->virtual_time, &e->env.loop, NULL), 0);
     assert_int_equal(hl_opts_new(&e->opts), 0);
+    set_from_env(e, HAUL_OPT_IDENTITY, "HAUL_CONTRACT_IDENTITY");
+    set_from_env(e, HAUL_OPT_KNOWN_HOSTS, "HAUL_CONTRACT_KNOWN_HOSTS");
     e->env.opts = e->opts;
     e->env.virtual_time = c->virtual_time;
     e->env.library_bytes_max = 64u << 20;

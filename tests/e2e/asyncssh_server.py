@@ -151,12 +151,26 @@ class Files(asyncssh.SFTPServer):
     def read(self, file_obj, offset, size):
         return super().read(file_obj, offset, min(size, self.args.max_read))
 
+    def open(self, path, pflags, attrs):
+        if self.args.fixed and not os.path.lexists(self.map_path(path)):
+            raise asyncssh.SFTPPermissionDenied("no new files here")
+        return super().open(path, pflags, attrs)
+
+    def remove(self, path):
+        if self.args.fixed:
+            raise asyncssh.SFTPPermissionDenied("files stay")
+        return super().remove(path)
+
     def posix_rename(self, oldpath, newpath):
+        if self.args.fixed:
+            raise asyncssh.SFTPPermissionDenied("names stay")
         if self.args.no_posix_rename:
             raise asyncssh.SFTPOpUnsupported("no posix-rename")
         return super().posix_rename(oldpath, newpath)
 
     def rename(self, oldpath, newpath):
+        if self.args.fixed:
+            raise asyncssh.SFTPPermissionDenied("names stay")
         if os.path.lexists(self.map_path(newpath)):
             raise asyncssh.SFTPFailure("file exists")
         return super().rename(oldpath, newpath)
@@ -242,6 +256,8 @@ def arguments():
     add("--max-write", type=int, default=0,
         help="bytes in a WRITE; the channel is closed on a larger one")
     add("--delay", type=float, default=0, help="ms before each request")
+    add("--fixed", action="store_true", help="files are neither made nor "
+        "renamed nor removed, only written")
     add("--no-extensions", action="store_true")
     add("--no-posix-rename", action="store_true")
     add("--no-setstat", action="store_true")

@@ -239,6 +239,7 @@ class Haul:
         self.known_hosts = os.path.join(work, "known_hosts")
         self.ssh_config = os.path.join(work, "ssh_config")
         self.identity = keys.identity
+        self.prefix = []  # a command that runs haul
         self.runs = []
         for path in (self.known_hosts, self.ssh_config):
             open(path, "w").close()
@@ -259,7 +260,7 @@ class Haul:
                         self.known_hosts, "--ssh-config", self.ssh_config]
             if self.identity:
                 options += ["--identity", self.identity]
-        run = Run([self.binary, command, *options, *map(str, args)],
+        run = Run([*self.prefix, self.binary, command, *options, *map(str, args)],
                   dict(self.env, **(env or {})), stdin, stdout)
         self.runs.append(run)
         return run

@@ -144,9 +144,9 @@ class Daemon:
             return any(line.split()[1] == wanted and line.split()[3] == "0A"
                        for line in list(f)[1:])
 
-    def start(self):
+    def start(self, port=0):
         for _ in range(3):
-            self.port = free_port()
+            self.port = port or free_port()
             with open(self.log, "ab") as log:
                 self.process = subprocess.Popen(
                     self.command(), stdin=subprocess.DEVNULL, stdout=log,

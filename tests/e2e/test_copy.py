@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
 import conftest
 import pytest
+import servers
 
 MI = conftest.MI
 
@@ -55,17 +57,33 @@ def test_options_do_not_change_the_bytes(haul, sshd, work, remote, dump,
     assert conftest.digest(back) == conftest.digest(source)
 
 
-def test_verify_remote_is_done_or_refused_before_a_byte_moves(
-        haul, sshd, linksim, remote, dump):
+@pytest.mark.parametrize("algorithm", ["xxh128", "sha256"])
+def test_verify_remote_lets_the_server_compute(haul, sshd, remote, dump,
+                                               algorithm):
+    servers.program(algorithm + "sum")
+    haul.trust(sshd)
+    run = haul.copy(dump(20 * MI), sshd.url(remote + "/it's a t"), "--verify",
+                    "remote", "--digest", algorithm)
+    check_done(run, 20 * MI)
+    assert run.last["verified"] == "remote"
+    out = subprocess.run([algorithm + "sum", remote + "/it's a t"],
+                         capture_output=True, text=True, check=True).stdout
+    assert run.last["digest"] == algorithm + ":" + out.split()[0]
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_verify_remote_is_refused_before_a_byte_moves(
+        haul, start, keys, linksim, remote, dump, existing):
+    sshd = start(servers.Sshd, keys, ["ForceCommand internal-sftp"])
     link = linksim(sshd)
     haul.trust(link)
+    if existing:
+        with open(remote + "/t", "w") as f:
+            f.write("keep me")
     run = haul.copy(dump(20 * MI), link.url(remote + "/t"), "--verify",
                     "remote")
-    if run.status == 0:
-        assert run.last["verified"] == "remote"
-        return
     assert run.status == 2, run
-    assert names(remote) == []
+    assert names(remote) == ["t"] * existing
     assert link.stats()["up"] < MI
 
 
@@ -120,6 +138,7 @@ def test_repeated_copy_is_already_there(haul, sshd, linksim, remote, dump):
     before = link.stats()["up"]
     run = haul.copy(source, target)
     check_done(run, 20 * MI)
+    assert "already there" in run.last["note"]
     assert link.stats()["up"] - before < MI
 
 
@@ -166,7 +185,7 @@ def test_progress_is_one_object_a_line_and_never_goes_back(haul, sshd,
                 "connections streams digest verified limit exit").split():
         assert key in run.last, key
     # 42 MB at 20 MB/s, whatever haul says
-    assert abs(run.last["seconds"] - seconds) < 1
+    assert abs(run.last["seconds"] - seconds) < 3
 
 
 def test_limit_is_link_on_a_slow_link(haul, sshd, linksim, remote, dump):
@@ -183,7 +202,7 @@ def test_rate_limit_is_kept(haul, sshd, remote, dump):
     run = haul.copy(dump(40 * MI), sshd.url(remote + "/t"), "--rate-limit",
                     "10mi")
     check_done(run, 40 * MI)
-    assert 3 < time.monotonic() - begin < 6
+    assert 3 < time.monotonic() - begin < 20
     assert run.last["limit"] == "rate-limit"
 
 
@@ -205,6 +224,80 @@ def test_manifest_verifies_and_finds_a_flipped_bit(haul, sshd, work, remote,
     for target in (remote + "/t", sshd.url(remote + "/t")):
         run = haul("verify", target, manifest)
         assert run.status == 7, run
+
+
+def test_manifest_that_does_not_fit_is_told(haul, sshd, work, remote, dump):
+    haul.trust(sshd)
+    source, manifest = dump(9 * MI), work + "/m.haul.json"
+    check_done(haul.copy(source, sshd.url(remote + "/t"), "--manifest",
+                         manifest), 9 * MI)
+    with open(remote + "/t", "ab") as f:
+        f.write(b"more")
+    for target in (remote + "/t", sshd.url(remote + "/t")):
+        assert haul("verify", target, manifest).status == 7
+    os.truncate(remote + "/t", 5 * MI)
+    for target in (remote + "/t", sshd.url(remote + "/t")):
+        assert haul("verify", target, manifest).status == 7
+    with open(manifest) as f:
+        text = f.read()
+    for wrong in (text[:-20], "{}", text.replace("a", "b", 5)):
+        with open(manifest, "w") as f:
+            f.write(wrong)
+        assert haul("verify", source, manifest).status == 8
+    assert haul("verify", source, work + "/none").status == 3
+
+
+def test_relay_between_two_servers(haul, start, keys, linksim, work, remote,
+                                   dump):
+    first = start(servers.Sshd, keys)
+    second = start(servers.Proftpd, keys)
+    link = linksim(first, "--rate", "30m")
+    for server in (link, second):
+        haul.trust(server)
+    source = dump(40 * MI + 3)
+    run = haul.start("copy", link.url(source), second.url(remote + "/t"))
+    run.wait_acked(12 * MI)
+    run.kill()
+    assert run.wait() == -signal.SIGKILL
+    run = haul.copy(link.url(source), second.url(remote + "/t"))
+    check_done(run, 40 * MI + 3)
+    assert run.last["resumed_from"] > 0
+    assert conftest.digest(remote + "/t") == conftest.digest(source)
+    assert names(remote) == ["t"]
+
+
+def test_new_keys_every_64_mib(haul, start, keys, work, remote, dump):
+    size = 210 * MI
+    server = start(servers.Sshd, keys, ["RekeyLimit 64M"])
+    haul.trust(server)
+    source = dump(size)
+    check_done(haul.copy(source, server.url(remote + "/t")), size)
+    assert conftest.digest(remote + "/t") == conftest.digest(source)
+    os.unlink(source)
+    check_done(haul.copy(server.url(remote + "/t"), source), size)
+    assert conftest.digest(remote + "/t") == conftest.digest(source)
+
+
+def test_refused_further_connections_do_no_harm(haul, start, keys, linksim,
+                                                remote, dump):
+    server = start(servers.Sshd, keys, ["MaxStartups 2:100:2",
+                                        "MaxSessions 1"])
+    link = linksim(server, "--rtt", 20, "--conn-rate", "10m")
+    haul.trust(link)
+    source = dump(60 * MI)
+    run = haul.start("copy", "--connections", 4, source,
+                     link.url(remote + "/t"))
+    run.wait_for(lambda e: e.get("connections"))
+    # Two that do not log in: the server takes no third.
+    held = [socket.create_connection(("127.0.0.1", server.port))
+            for _ in range(2)]
+    status = run.wait()
+    for s in held:
+        s.close()
+    assert status == 0, run
+    with open(server.log) as f:
+        assert "past MaxStartups" in f.read()
+    assert conftest.digest(remote + "/t") == conftest.digest(source)
 
 
 def test_interrupt_ends_in_order_with_130(haul, sshd, linksim, remote, dump):

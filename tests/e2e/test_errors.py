@@ -171,6 +171,22 @@ def test_usage_errors_are_exit_2(haul, args):
     assert haul(*args).status == 2
 
 
+@pytest.mark.parametrize("option, value", [
+    ("connections", 0), ("connections", 65), ("streams", 0), ("streams", 65),
+    ("chunk-size", "65535"), ("chunk-size", "2g"), ("memory", "8388607"),
+    ("rate-limit", 1023), ("retries", 1000001), ("stall-timeout", 0),
+    ("stall-timeout", 86401), ("give-up-after", 0), ("give-up-after", "1d"),
+    ("resume", "append=x"), ("resume", "always"), ("digest", "md5"),
+    ("host-key", "no"), ("connections", ""), ("retries", "5x"),
+    ("chunk-size", "99999999999999999999")], ids=str)
+def test_values_out_of_range_are_exit_2(haul, work, dump, option, value):
+    run = haul.copy(dump(1), work + "/t", "--%s=%s" % (option, value))
+    assert run.status == 2, run
+    text = run.stderr + (run.last.get("error") or "")
+    assert option in text, run
+    assert not os.path.exists(work + "/t")
+
+
 def test_passwords_are_nowhere(haul, start, keys, work, remote, dump):
     server = start(servers.Asyncssh, keys, "--password", "s3cretpw",
                    login="password")
@@ -182,6 +198,7 @@ def test_passwords_are_nowhere(haul, start, keys, work, remote, dump):
     assert run.status == 0, run
     assert os.listdir(remote) == ["t"]
     assert "s3cretpw" not in run.stderr + str(run.events)
+    assert "password" in run.stderr + str(run.events)  # the warning
     for base, _, files in os.walk(os.path.dirname(haul.state)):
         for name in files:
             with open(os.path.join(base, name), "rb") as f:

@@ -2,6 +2,8 @@
 
 import os
 import random
+import signal
+import subprocess
 import threading
 import time
 
@@ -20,23 +22,48 @@ def seeded():
     return random.Random(seed)
 
 
-def kill_and_go_on(haul, source, target, final, size, cycles):
+# What a killed run has acknowledged and not saved: 8 MiB or a second, and what
+# comes while that is written.
+UNSAVED = 16 * MI
+
+
+def acked(run):
+    return max((e.get("acked") or 0 for e in run.events), default=0)
+
+
+def kill_and_go_on(haul, source, target, local, final, cycles):
     """SIGKILL at random moments, then a run to the end. Returns it."""
-    rng = seeded()
+    rng, whole = seeded(), conftest.digest(local)
+    before, size = 0, os.path.getsize(local)
+
+    def check(run):
+        """What was there counts, and is not sent again."""
+        known = [e for e in run.events if e.get("sent")]
+        if known:
+            assert known[-1]["resumed_from"] >= before - UNSAVED, run
+        if run.status == 0:
+            assert run.last["resent"] <= UNSAVED, run
+
     for _ in range(cycles):
         run = haul.start("copy", source, target)
         run.wait_for(lambda e: e["event"] in ("progress", "done", "failed"))
         try:
-            run.process.wait(rng.uniform(0, 1.5 * size / 60e6))
-        except Exception:
+            run.process.wait(rng.uniform(0, 1.5 * (size - before) / 60e6))
+        except subprocess.TimeoutExpired:
             run.kill()
         run.wait()
+        check(run)
         if run.status == 0:
             break
         assert run.status == -9, run
-        assert not os.path.exists(final), "partial file under the final name"
+        before = max(before, acked(run))
+        # It may have been at its very end.
+        if os.path.exists(final):
+            assert conftest.digest(final) == whole, "partial file"
     run = haul.copy(source, target)
     assert run.status == 0, run
+    if not run.last["note"]:
+        check(run)
     return run
 
 
@@ -48,7 +75,7 @@ def test_upload_survives_sigkill(haul, start, keys, linksim, remote, dump,
                    "--rtt", 10)
     haul.trust(link)
     source, final = dump(size), remote + "/t"
-    kill_and_go_on(haul, source, link.url(final), final, size, CYCLES)
+    kill_and_go_on(haul, source, link.url(final), source, final, CYCLES)
     assert conftest.digest(final) == conftest.digest(source)
     assert os.listdir(remote) == ["t"]
 
@@ -63,7 +90,7 @@ def test_download_survives_sigkill(haul, start, keys, linksim, work, remote,
     source, folder = dump(size), os.path.join(work, "here")
     os.mkdir(folder)
     final = folder + "/t"
-    kill_and_go_on(haul, link.url(source), final, final, size, CYCLES)
+    kill_and_go_on(haul, link.url(source), final, source, final, CYCLES)
     assert conftest.digest(final) == conftest.digest(source)
     assert os.listdir(folder) == ["t"]
 
@@ -95,6 +122,9 @@ def test_second_haul_on_the_same_transfer_is_refused(haul, sshd, linksim,
     first.wait_acked(MI)
     second = haul.copy(source, target)
     assert second.status == 8, second
+    for verb in ("cancel", "forget"):
+        jobs = haul("jobs", verb, 1)
+        assert jobs.status == 8 and "works on" in jobs.stderr, jobs
     assert first.process.poll() is None
     first.kill()
     first.wait()
@@ -153,16 +183,59 @@ def test_flipped_bits_on_the_way_do_not_arrive(haul, sshd, linksim, remote,
         assert conftest.digest(remote + "/t") == conftest.digest(source)
 
 
-def test_server_that_restarts(haul, start, keys, linksim, remote, dump):
-    server = start(servers.Sshd, keys)
-    link = linksim(server, "--rate", "20m")
+def test_server_that_drops_its_sessions(haul, sshd, linksim, remote, dump):
+    link = linksim(sshd, "--rate", "20m")
     haul.trust(link)
     source = dump(60 * MI)
     run = haul.start("copy", source, link.url(remote + "/t"))
     run.wait_acked(10 * MI)
-    server.kill_sessions()
+    sshd.kill_sessions()
     assert run.wait(60) == 0, run
     assert conftest.digest(remote + "/t") == conftest.digest(source)
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_server_that_is_away_for_three_seconds(haul, sshd, linksim, work,
+                                               remote, dump, way):
+    link = linksim(sshd, "--rate", "20m")
+    haul.trust(link)
+    source = dump(40 * MI)
+    target = remote + "/t" if way == "up" else work + "/back"
+    if way == "up":
+        run = haul.start("copy", source, link.url(target))
+    else:
+        run = haul.start("copy", link.url(source), target)
+    run.wait_acked(10 * MI)
+    port = sshd.port
+    sshd.stop()
+    time.sleep(3)
+    sshd.start(port)
+    assert run.wait(60) == 0, run
+    assert run.last["resumed_from"] == 0
+    assert run.last["resent"] <= 30 * MI
+    assert conftest.digest(target) == conftest.digest(source)
+
+
+MOMENTS = [0, 0.04, 0.08, 0.12, 0.18] if conftest.LONG else [0.04, 0.1]
+
+
+@pytest.mark.parametrize("seconds", MOMENTS)
+@pytest.mark.parametrize("kind", ["sshd", "sshd-plain", "proftpd"])
+def test_link_that_is_cut_while_committing(haul, start, keys, linksim, remote,
+                                           dump, kind, seconds):
+    server = start(conftest.KINDS[kind], keys)
+    link = linksim(server, "--rtt", 60)
+    haul.trust(link)
+    source = dump(4 * MI)
+    with open(remote + "/t", "w") as f:
+        f.write("old")
+    run = haul.start("copy", source, link.url(remote + "/t"))
+    assert run.wait_for(lambda e: e.get("state") == "committing")
+    time.sleep(seconds)
+    link.reset()
+    assert run.wait(60) == 0, run
+    assert conftest.digest(remote + "/t") == conftest.digest(source)
+    assert os.listdir(remote) == ["t"]
 
 
 @pytest.mark.parametrize("change", ["append", "rewrite"])
@@ -189,16 +262,36 @@ def test_source_that_changed_is_exit_8(haul, sshd, linksim, remote, dump,
     assert os.listdir(remote) == ["t"]
 
 
-def test_source_that_changes_during_the_copy_is_exit_8(haul, sshd, linksim,
-                                                       remote, dump):
+def rewrite(path):
+    with open(path, "r+b") as f:
+        f.seek(5 * MI)
+        f.write(b"changed")
+
+
+CHANGES = {
+    "rewritten": rewrite,
+    "shorter": lambda path: os.truncate(path, 25 * MI),
+    "longer": lambda path: os.truncate(path, 45 * MI),
+    "touched": lambda path: os.utime(path, (1600000000, 1600000000)),
+    "gone": os.unlink,
+}
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.parametrize("change", sorted(CHANGES))
+def test_source_that_changes_during_the_copy_is_exit_8(
+        haul, sshd, linksim, work, remote, dump, change, way):
     link = linksim(sshd, "--rate", "20m")
     haul.trust(link)
     source = dump(40 * MI)
-    run = haul.start("copy", source, link.url(remote + "/t"))
+    # SFTP tells whole seconds.
+    os.utime(source, (1500000000, 1500000000))
+    if way == "up":
+        run = haul.start("copy", source, link.url(remote + "/t"))
+    else:
+        run = haul.start("copy", link.url(source), remote + "/t")
     run.wait_acked(10 * MI)
-    with open(source, "r+b") as f:
-        f.seek(5 * MI)
-        f.write(b"changed")
+    CHANGES[change](source)
     assert run.wait(60) == 8, run
     assert "t" not in os.listdir(remote)
 
@@ -243,20 +336,3 @@ def test_append_refuses_another_file(haul, sshd, remote, dump):
                     "append")
     assert run.status in (7, 8), run
     assert conftest.digest(remote + "/t") == before
-
-
-def test_sftp_reput_continues_an_in_order_copy(haul, sftp, sshd, linksim,
-                                               remote, dump):
-    link = linksim(sshd, "--rate", "20m")
-    haul.trust(link)
-    source = dump(40 * MI)
-    run = haul.start("copy", "--in-order", source, link.url(remote + "/t"))
-    run.wait_acked(10 * MI)
-    run.kill()
-    run.wait()
-    left = os.listdir(remote)
-    assert len(left) == 1
-    result = sftp(sshd, "reput %s %s/%s" % (source, remote, left[0]))
-    assert result.returncode == 0, result.stderr
-    assert conftest.digest(os.path.join(remote, left[0])) == \
-        conftest.digest(source)

@@ -91,13 +91,12 @@ static void env_warn(const struct hl_env *env, const struct hl_error *w)
     (void)w;
 }
 
-/* Runs items on the endpoints of the first to the end; r->t stays. */
-static void run_items(struct run *r, struct hl_item_config *items,
-                      uint32_t count, const char *key)
+/* Starts items on the endpoints of the first; r->t stays. */
+static void start_items(struct run *r, struct hl_item_config *items,
+                        uint32_t count, const char *key)
 {
     struct hl_transfer_config c = {0};
     struct hl_error err = {0};
-    int steps = 0;
 
     r->env.loop = hl_engine_loop(r->engine);
     r->finished = false;
@@ -119,11 +118,24 @@ static void run_items(struct run *r, struct hl_item_config *items,
     c.user = r;
     assert_int_equal(hl_transfer_new(r->engine, &c, &r->t, &err), 0);
     hl_transfer_start(r->t);
+}
+
+static void run_engine(struct run *r)
+{
+    int steps = 0;
+
     while (hl_engine_step(r->engine, -1)) {
         if (++steps > STEPS_MAX)
             fail_msg("seed %llu: no end in sight",
                      (unsigned long long)r->seed);
     }
+}
+
+static void run_items(struct run *r, struct hl_item_config *items,
+                      uint32_t count, const char *key)
+{
+    start_items(r, items, count, key);
+    run_engine(r);
     assert_true(r->finished);
 }
 
@@ -411,11 +423,60 @@ static void many_objects_of_one_transfer_all_arrive(void **state)
     end(&r);
 }
 
+#define CROWD 5u
+
+/* Each may hold buffers that another one needs, and none may wait for ever. */
+static void crowd(uint64_t seed)
+{
+    struct hl_item_config items[CROWD];
+    static struct run r[CROWD];
+    struct run all;
+    char source[200], target[200];
+
+    begin(&all, seed);
+    option(&all, HAUL_OPT_CHUNK_SIZE, 1 << 20);
+    option(&all, HAUL_OPT_RETRIES, 1000);
+    option(&all, HAUL_OPT_STALL_TIMEOUT, 5);
+    hl_engine_set_memory(all.engine, 8 << 20);
+    for (uint32_t i = 0; i < CROWD; i++) {
+        r[i] = all;
+        snprintf(source, sizeof(source),
+                 "faulty:seed=%llu,read_error=0.3,delay_us=20000:"
+                 "mem:gen?size=30000000&seed=%u",
+                 (unsigned long long)pick(&all, 1u << 30), i);
+        snprintf(target, sizeof(target),
+                 "faulty:seed=%llu,write_error=0.1,delay_us=%u:"
+                 "mem:null?digest=1%s",
+                 (unsigned long long)pick(&all, 1u << 30), 5000 * i,
+                 pick(&all, 2) ? "&ordered=1" : "");
+        parse_item(&items[i], source, target);
+        start_items(&r[i], &items[i], 1, NULL);
+    }
+    run_engine(&all);
+    for (uint32_t i = 0; i < CROWD; i++) {
+        assert_true(r[i].finished);
+        if (r[i].rc)
+            fail_msg("seed %llu: rc %d %s", (unsigned long long)seed,
+                     r[i].rc, r[i].error.message);
+        hl_transfer_free(r[i].t);
+        fini_item(&items[i]);
+    }
+    end(&all);
+}
+
+static void transfers_that_share_little_memory_all_end(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 40; seed++)
+        crowd(seed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(faults_never_change_the_bytes),
         cmocka_unit_test(many_objects_of_one_transfer_all_arrive),
+        cmocka_unit_test(transfers_that_share_little_memory_all_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

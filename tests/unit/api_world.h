@@ -19,7 +19,7 @@
 
 #define CHUNK 65536u
 
-/* ---- Fixture --------------------------------------------------------------- */
+/* ---- Fixture ------------------------------------------------------------- */
 
 struct world {
     char folder[256], source[300], target[300];
@@ -154,12 +154,13 @@ static int run(struct world *w, struct haul_transfer *t,
     return result->code;
 }
 
-/* ---- Cancel ---------------------------------------------------------------- */
+/* ---- Cancel -------------------------------------------------------------- */
 
 struct cancel {
     int events, at; /* cancel at this event; 0 never */
     uint32_t at_state;
-    uint64_t saved; /* acknowledged bytes of the last event */
+    uint64_t at_acked; /* cancel when so much is acknowledged */
+    uint64_t saved; /* acknowledged at the last event */
     int done;
 };
 
@@ -173,6 +174,8 @@ static int on_event(void *user, const struct haul_event *ev)
     c->saved = ev->stats->acked_bytes;
     if (c->at && c->events == c->at)
         haul_transfer_cancel(ev->transfer);
+    if (c->at_acked && c->saved >= c->at_acked)
+        return 1;
     return c->at_state && ev->type == HAUL_EV_STATE &&
            ev->stats->state == c->at_state;
 }

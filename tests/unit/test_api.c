@@ -2,7 +2,7 @@
  * happens when they are cut at any point. */
 #include "api_world.h"
 
-/* ---- Copies ---------------------------------------------------------------- */
+/* ---- Copies -------------------------------------------------------------- */
 
 static void a_copy_has_the_bytes_of_its_source(void **state)
 {
@@ -120,7 +120,7 @@ static void verify_of_a_pipe_finds_bytes_behind_the_end(void **state)
     }
 }
 
-/* ---- Cancel and continue --------------------------------------------------- */
+/* ---- Cancel and continue ------------------------------------------------- */
 
 static int cut_copy(struct world *w, struct cancel *c, const char *verify,
                     struct haul_result *r)
@@ -154,7 +154,7 @@ static void continue_copy(struct world *w, int rc, const struct cancel *c)
     if (rc == 0)
         assert_string_equal(r.note, "already there, verified");
     else
-        assert_true(r.resumed_from <= c->saved + 0);
+        assert_true(r.resumed_from <= c->saved);
     unlink(w->target);
     end_engine(w);
     make_engine(w);

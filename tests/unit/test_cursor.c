@@ -15,9 +15,9 @@
 #define GIB (UINT64_C(1) << 30)
 
 static struct hl_cursors *make(uint64_t size, uint64_t chunk, uint64_t part,
-                               bool ordered, const struct hl_ranges *done)
+                               const struct hl_ranges *done)
 {
-    struct hl_cursors_config config = {size, chunk, part, ordered};
+    struct hl_cursors_config config = {size, chunk, part};
     struct hl_cursors *c = NULL;
 
     assert_int_equal(hl_cursors_new(&config, done, &c), 0);
@@ -52,11 +52,8 @@ struct model {
     struct hl_random random;
     uint64_t size, chunk, part; /* part in chunks, 0: none */
     uint32_t open_max;
-    bool ordered;
     size_t count;
-    bool owed[CHUNKS];  /* is to be handed out */
-    bool again[CHUNKS]; /* is owed because it was lost */
-    bool given[CHUNKS];
+    bool owed[CHUNKS]; /* is to be handed out */
     bool open[CHUNKS]; /* by part */
 };
 
@@ -100,7 +97,6 @@ static void model_init(struct model *m, uint64_t seed)
     m->size = pick(m, m->chunk * CHUNKS);
     m->part = pick(m, 3) ? 1 + pick(m, 5) : 0;
     m->open_max = (uint32_t)(1 + pick(m, 12));
-    m->ordered = pick(m, 2);
     m->count = (m->size + m->chunk - 1) / m->chunk;
     hl_ranges_init(&done);
     for (i = (int)pick(m, 5); i > 0; i--) {
@@ -116,14 +112,13 @@ static void model_init(struct model *m, uint64_t seed)
         m->owed[i] =
             !hl_ranges_contains(&done, (uint64_t)i * m->chunk,
                                 hl_min((uint64_t)(i + 1) * m->chunk, m->size));
-    m->c = make(m->size, m->chunk, m->part * m->chunk, m->ordered, &done);
+    m->c = make(m->size, m->chunk, m->part * m->chunk, &done);
     hl_ranges_fini(&done);
 }
 
 static void check_slice(const struct model *m, const struct hl_slice *s)
 {
     uint64_t end = hl_min(s->offset + m->chunk, m->size);
-    struct hl_slice at = hl_cursors_chunk_at(m->c, end - 1);
     size_t part = part_of(m, s->offset / m->chunk);
 
     assert_int_equal(s->offset % m->chunk, 0);
@@ -132,10 +127,6 @@ static void check_slice(const struct model *m, const struct hl_slice *s)
     assert_int_equal(s->part, part);
     assert_int_equal(s->part_end, m->part == 0 || end == m->size ||
                                       end == (part + 1) * m->part * m->chunk);
-    assert_int_equal(at.offset, s->offset);
-    assert_int_equal(at.len, s->len);
-    assert_int_equal(at.part, s->part);
-    assert_int_equal(at.part_end, s->part_end);
 }
 
 static void model_next(struct model *m)
@@ -156,36 +147,14 @@ static void model_next(struct model *m)
     chunk = s.offset / m->chunk;
     part = part_of(m, chunk);
     assert_true(m->owed[chunk]);
-    if (!m->part || !m->ordered)
-        assert_true(m->again[chunk] || !count_true(m->again, m->count));
-    /* Ascending among chunks of a part that are lost, or that are new. */
+    /* Ascending within a part. */
     for (i = 0; i < chunk; i++)
-        assert_false(m->owed[i] && m->again[i] == m->again[chunk] &&
-                     (m->part == 0 || part_of(m, i) == part));
+        assert_false(m->owed[i] && (m->part == 0 || part_of(m, i) == part));
     if (m->part && !m->open[part]) {
         m->open[part] = true;
         assert_true(count_true(m->open, m->count) <= m->open_max);
     }
-    m->owed[chunk] = m->again[chunk] = false;
-    m->given[chunk] = true;
-}
-
-static void model_lose(struct model *m)
-{
-    uint64_t offset = pick(m, m->size);
-    size_t i, chunk = offset / m->chunk;
-
-    if (!m->given[chunk])
-        return;
-    assert_int_equal(hl_cursors_requeue(m->c, offset), 0);
-    m->open[part_of(m, chunk)] = m->part != 0;
-    if (m->part && m->ordered) {
-        for (i = chunk; i < m->count; i++)
-            if (part_of(m, i) == part_of(m, chunk))
-                m->owed[i] = true;
-    } else {
-        m->owed[chunk] = m->again[chunk] = true;
-    }
+    m->owed[chunk] = false;
 }
 
 static void model_finish_parts(struct model *m)
@@ -199,24 +168,20 @@ static void model_finish_parts(struct model *m)
         }
 }
 
-static void every_chunk_once_and_lost_ones_again(void **state)
+static void every_chunk_that_is_not_done_comes_once(void **state)
 {
     uint64_t seed;
 
     (void)state;
     for (seed = 0; seed < 3000; seed++) {
         struct model m;
-        int losses = 40, steps = 0;
+        int steps = 0;
 
         model_init(&m, seed);
         while (count_true(m.owed, m.count)) {
             assert_true(steps++ < 5000);
             assert_false(hl_cursors_exhausted(m.c));
             model_next(&m);
-            if (losses > 0 && pick(&m, 4) == 0) {
-                model_lose(&m);
-                losses--;
-            }
             if (pick(&m, 3) == 0)
                 model_finish_parts(&m);
         }
@@ -231,7 +196,7 @@ static void every_chunk_once_and_lost_ones_again(void **state)
 
 static void parts_take_turns_and_wait_for_a_free_place(void **state)
 {
-    struct hl_cursors *c = make(22, 4, 8, false, NULL);
+    struct hl_cursors *c = make(22, 4, 8, NULL);
 
     (void)state;
     expect_none(c, 0);
@@ -241,111 +206,13 @@ static void parts_take_turns_and_wait_for_a_free_place(void **state)
     expect(c, 2, 12, 4, 1, true);
     expect_none(c, 2);
     assert_false(hl_cursors_exhausted(c));
+    hl_cursors_part_done(c, 2); /* never open: no effect */
+    expect_none(c, 2);
     hl_cursors_part_done(c, 0);
     expect(c, 2, 16, 4, 2, false);
     expect(c, 2, 20, 2, 2, true);
     assert_true(hl_cursors_exhausted(c));
     hl_cursors_free(c);
-}
-
-static void unordered_loss_hands_out_that_chunk_before_new_ones(void **state)
-{
-    struct hl_cursors *c = make(32, 4, 16, false, NULL);
-
-    (void)state;
-    expect(c, 1, 0, 4, 0, false);
-    expect(c, 1, 4, 4, 0, false);
-    assert_int_equal(hl_cursors_requeue(c, 3), 0);
-    expect(c, 1, 0, 4, 0, false);
-    expect(c, 1, 8, 4, 0, false);
-    hl_cursors_free(c);
-}
-
-static void ordered_loss_rewinds_its_part_only(void **state)
-{
-    struct hl_cursors *c = make(32, 4, 16, true, NULL);
-
-    (void)state;
-    expect(c, 2, 0, 4, 0, false);
-    expect(c, 2, 16, 4, 1, false);
-    expect(c, 2, 4, 4, 0, false);
-    expect(c, 2, 20, 4, 1, false);
-    expect(c, 2, 8, 4, 0, false);
-    assert_int_equal(hl_cursors_requeue(c, 4), 0);
-    expect(c, 2, 24, 4, 1, false);
-    expect(c, 2, 4, 4, 0, false);
-    assert_int_equal(hl_cursors_requeue(c, 8), 0); /* is still to come */
-    expect(c, 2, 28, 4, 1, true);
-    expect(c, 2, 8, 4, 0, false);
-    expect(c, 2, 12, 4, 0, true);
-    assert_true(hl_cursors_exhausted(c));
-    hl_cursors_free(c);
-}
-
-static void ordered_rewind_sends_done_chunks_behind_it_too(void **state)
-{
-    struct hl_ranges done;
-    struct hl_cursors *c;
-
-    (void)state;
-    hl_ranges_init(&done);
-    assert_int_equal(hl_ranges_add(&done, 4, 8), 0);
-    c = make(12, 4, 12, true, &done);
-    expect(c, 1, 0, 4, 0, false);
-    expect(c, 1, 8, 4, 0, true);
-    assert_int_equal(hl_cursors_requeue(c, 0), 0);
-    expect(c, 1, 0, 4, 0, false);
-    expect(c, 1, 4, 4, 0, false);
-    expect(c, 1, 8, 4, 0, true);
-    hl_cursors_free(c);
-    hl_ranges_fini(&done);
-}
-
-/* What the state store believed done and a check found bad. */
-static void
-done_chunk_can_be_requeued_before_during_and_after_its_part(void **state)
-{
-    struct hl_ranges done;
-    struct hl_cursors *c;
-
-    (void)state;
-    hl_ranges_init(&done);
-    assert_int_equal(hl_ranges_add(&done, 0, 16), 0);
-    assert_int_equal(hl_ranges_add(&done, 20, 24), 0);
-    assert_int_equal(hl_ranges_add(&done, 28, 32), 0);
-    c = make(32, 4, 8, false, &done);
-    assert_int_equal(hl_cursors_requeue(c, 8), 0); /* not open yet */
-    expect(c, 2, 8, 4, 1, false);
-    expect(c, 2, 16, 4, 2, false);
-    assert_int_equal(hl_cursors_requeue(c, 20), 0); /* open */
-    expect(c, 2, 20, 4, 2, true);
-    assert_int_equal(hl_cursors_requeue(c, 4), 0); /* passed over */
-    expect(c, 2, 4, 4, 0, true);
-    hl_cursors_part_done(c, 0);
-    hl_cursors_part_done(c, 1);
-    hl_cursors_part_done(c, 3); /* never open: no effect */
-    expect(c, 2, 24, 4, 3, false);
-    assert_true(hl_cursors_exhausted(c));
-    hl_cursors_free(c);
-    hl_ranges_fini(&done);
-}
-
-static void requeued_chunk_of_the_next_part_comes_once(void **state)
-{
-    struct hl_ranges done;
-    struct hl_cursors *c;
-
-    (void)state;
-    hl_ranges_init(&done);
-    assert_int_equal(hl_ranges_add(&done, 0, 4), 0);
-    c = make(8, 4, 8, false, &done);
-    assert_int_equal(hl_cursors_requeue(c, 0), 0);
-    expect(c, 2, 0, 4, 0, false);
-    expect(c, 2, 4, 4, 0, true);
-    expect_none(c, 2);
-    assert_true(hl_cursors_exhausted(c));
-    hl_cursors_free(c);
-    hl_ranges_fini(&done);
 }
 
 /* The second of four parts was last, so that the third is next, though the
@@ -358,7 +225,7 @@ static void part_that_closes_takes_no_turn_from_others(void **state)
     (void)state;
     hl_ranges_init(&done);
     assert_int_equal(hl_ranges_add(&done, 4, 12), 0);
-    c = make(48, 4, 12, true, &done);
+    c = make(48, 4, 12, &done);
     expect(c, 4, 0, 4, 0, false);
     expect(c, 4, 12, 4, 1, false);
     expect(c, 4, 24, 4, 2, false);
@@ -381,7 +248,7 @@ static void resume_with_a_part_of_a_chunk_sends_the_whole_chunk(void **state)
     hl_ranges_init(&done);
     assert_int_equal(hl_ranges_add(&done, 1, 9), 0);
     assert_int_equal(hl_ranges_add(&done, 13, 99), 0);
-    c = make(18, 4, 0, false, &done);
+    c = make(18, 4, 0, &done);
     expect(c, 1, 0, 4, 0, true);
     expect(c, 1, 8, 4, 2, true);
     expect(c, 1, 12, 4, 3, true);
@@ -393,7 +260,7 @@ static void resume_with_a_part_of_a_chunk_sends_the_whole_chunk(void **state)
 
 static void nothing_to_do_is_exhausted_at_once(void **state)
 {
-    struct hl_cursors *c = make(0, 4, 0, false, NULL);
+    struct hl_cursors *c = make(0, 4, 0, NULL);
     struct hl_ranges done;
 
     (void)state;
@@ -403,7 +270,7 @@ static void nothing_to_do_is_exhausted_at_once(void **state)
 
     hl_ranges_init(&done);
     assert_int_equal(hl_ranges_add(&done, 0, 10), 0);
-    c = make(10, 4, 8, true, &done);
+    c = make(10, 4, 8, &done);
     assert_true(hl_cursors_exhausted(c));
     expect_none(c, 1);
     hl_cursors_free(c);
@@ -413,42 +280,31 @@ static void nothing_to_do_is_exhausted_at_once(void **state)
 
 static void unknown_size_goes_on_until_the_source_ends(void **state)
 {
-    struct hl_cursors *c = make(HL_SIZE_UNKNOWN, 4, 0, false, NULL);
+    struct hl_cursors *c = make(HL_SIZE_UNKNOWN, 4, 0, NULL);
 
     (void)state;
     expect(c, 1, 0, 4, 0, true);
     expect(c, 1, 4, 4, 1, true);
     expect(c, 1, 8, 4, 2, true);
     expect(c, 1, 12, 4, 3, true);
-    assert_int_equal(hl_cursors_requeue(c, 12), 0);
-    assert_int_equal(hl_cursors_requeue(c, 8), 0);
     assert_false(hl_cursors_exhausted(c));
     hl_cursors_part_done(c, 0); /* no notion of open parts: no effect */
-    hl_cursors_set_size(c, 10);
+    hl_cursors_set_size(c, 18);
     hl_cursors_set_size(c, 20); /* the first end holds */
-    expect(c, 1, 8, 2, 2, true);
+    expect(c, 1, 16, 2, 4, true);
     expect_none(c, 1);
     assert_true(hl_cursors_exhausted(c));
-    assert_int_equal(hl_cursors_requeue(c, 12), 0);
-    assert_true(hl_cursors_exhausted(c));
-    assert_int_equal(hl_cursors_chunk_at(c, 10).len, 0);
-    assert_int_equal(hl_cursors_chunk_at(c, 9).len, 2);
     hl_cursors_free(c);
 }
 
-static void unknown_size_in_one_ordered_part(void **state)
+static void unknown_size_in_one_part(void **state)
 {
-    struct hl_cursors *c =
-        make(HL_SIZE_UNKNOWN, 4, HL_SIZE_UNKNOWN, true, NULL);
+    struct hl_cursors *c = make(HL_SIZE_UNKNOWN, 4, HL_SIZE_UNKNOWN, NULL);
 
     (void)state;
     expect(c, 3, 0, 4, 0, false);
     expect(c, 3, 4, 4, 0, false);
-    expect(c, 3, 8, 4, 0, false);
-    assert_int_equal(hl_cursors_requeue(c, 5), 0);
-    expect(c, 3, 4, 4, 0, false);
     hl_cursors_set_size(c, 11);
-    assert_true(hl_cursors_chunk_at(c, 10).part_end);
     expect(c, 3, 8, 3, 0, true);
     assert_true(hl_cursors_exhausted(c));
     hl_cursors_free(c);
@@ -456,7 +312,7 @@ static void unknown_size_in_one_ordered_part(void **state)
 
 static void parts_behind_the_end_of_the_source_close(void **state)
 {
-    struct hl_cursors *c = make(HL_SIZE_UNKNOWN, 4, 8, false, NULL);
+    struct hl_cursors *c = make(HL_SIZE_UNKNOWN, 4, 8, NULL);
 
     (void)state;
     expect(c, 3, 0, 4, 0, false);
@@ -470,7 +326,7 @@ static void parts_behind_the_end_of_the_source_close(void **state)
 
 static void bad_layouts_are_refused(void **state)
 {
-    struct hl_cursors_config config = {100, 0, 0, false};
+    struct hl_cursors_config config = {100, 0, 0};
     struct hl_cursors *c = NULL;
 
     (void)state;
@@ -508,7 +364,7 @@ static void resume_of_400_gib_full_of_holes_is_fast(void **state)
     for (i = 0; i < 400 * GIB; i += 2 * MIB)
         assert_int_equal(hl_ranges_add(&done, i, i + MIB), 0);
     start = cpu_s();
-    c = make(400 * GIB, MIB, 64 * MIB, false, &done);
+    c = make(400 * GIB, MIB, 64 * MIB, &done);
     while (!hl_cursors_exhausted(c)) {
         assert_true(hl_cursors_next(c, 8, &s));
         assert_int_equal(s.offset % (2 * MIB), MIB);
@@ -530,10 +386,10 @@ static void resume_at_399_gib_begins_there(void **state)
     (void)state;
     hl_ranges_init(&done);
     assert_int_equal(hl_ranges_add(&done, 0, 399 * GIB), 0);
-    c = make(400 * GIB + 1, 4 * MIB, 0, false, &done);
+    c = make(400 * GIB + 1, 4 * MIB, 0, &done);
     expect(c, 1, 399 * GIB, 4 * MIB, 399 * 256, true);
     hl_cursors_free(c);
-    c = make(400 * GIB + 1, 4 * MIB, GIB, true, &done);
+    c = make(400 * GIB + 1, 4 * MIB, GIB, &done);
     expect(c, 2, 399 * GIB, 4 * MIB, 399, false);
     expect(c, 2, 400 * GIB, 1, 400, true);
     hl_cursors_free(c);
@@ -542,7 +398,7 @@ static void resume_at_399_gib_begins_there(void **state)
 
 static void new_without_memory_fails_and_leaks_nothing(void **state)
 {
-    struct hl_cursors_config config = {100, 4, 8, false};
+    struct hl_cursors_config config = {100, 4, 8};
     struct hl_cursors *c = NULL;
     struct hl_ranges done;
     int n;
@@ -562,7 +418,7 @@ static void new_without_memory_fails_and_leaks_nothing(void **state)
 
 static void without_memory_open_parts_go_on(void **state)
 {
-    struct hl_cursors *c = make(1000, 4, 8, false, NULL);
+    struct hl_cursors *c = make(1000, 4, 8, NULL);
     uint64_t i;
 
     (void)state;
@@ -577,61 +433,22 @@ static void without_memory_open_parts_go_on(void **state)
     hl_cursors_free(c);
 }
 
-static void requeue_without_memory_says_so(void **state)
-{
-    struct hl_ranges done;
-    struct hl_cursors *c;
-    uint64_t i;
-
-    (void)state;
-    hl_ranges_init(&done);
-    assert_int_equal(hl_ranges_add(&done, 0, 32), 0);
-    for (i = 1; i < 8; i++)
-        assert_int_equal(hl_ranges_add(&done, 64 * i, 64 * i + 4), 0);
-    c = make(1000, 4, 8, false, &done);
-    hl_mem_fail_at(1, false);
-    assert_int_equal(hl_cursors_requeue(c, 8), HAUL_E_NOMEM); /* split */
-    assert_int_equal(hl_cursors_requeue(c, 8), 0);
-    for (i = 0; i < 8; i++) {
-        struct hl_slice s;
-
-        assert_true(hl_cursors_next(c, 8, &s));
-    }
-    hl_mem_fail_at(1, false);
-    assert_int_equal(hl_cursors_requeue(c, 0), HAUL_E_NOMEM); /* open */
-    hl_mem_fail_at(1, false);
-    assert_int_equal(hl_cursors_requeue(c, 8), HAUL_E_NOMEM); /* lost */
-    hl_mem_fail_at(0, false);
-    assert_int_equal(hl_cursors_requeue(c, 0), 0);
-    expect(c, 8, 0, 4, 0, false);
-    hl_cursors_free(c);
-    hl_ranges_fini(&done);
-    assert_int_equal(hl_mem_live(), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_chunk_once_and_lost_ones_again),
+        cmocka_unit_test(every_chunk_that_is_not_done_comes_once),
         cmocka_unit_test(parts_take_turns_and_wait_for_a_free_place),
-        cmocka_unit_test(unordered_loss_hands_out_that_chunk_before_new_ones),
-        cmocka_unit_test(ordered_loss_rewinds_its_part_only),
-        cmocka_unit_test(ordered_rewind_sends_done_chunks_behind_it_too),
-        cmocka_unit_test(
-            done_chunk_can_be_requeued_before_during_and_after_its_part),
-        cmocka_unit_test(requeued_chunk_of_the_next_part_comes_once),
         cmocka_unit_test(part_that_closes_takes_no_turn_from_others),
         cmocka_unit_test(resume_with_a_part_of_a_chunk_sends_the_whole_chunk),
         cmocka_unit_test(nothing_to_do_is_exhausted_at_once),
         cmocka_unit_test(unknown_size_goes_on_until_the_source_ends),
-        cmocka_unit_test(unknown_size_in_one_ordered_part),
+        cmocka_unit_test(unknown_size_in_one_part),
         cmocka_unit_test(parts_behind_the_end_of_the_source_close),
         cmocka_unit_test(bad_layouts_are_refused),
         cmocka_unit_test(resume_of_400_gib_full_of_holes_is_fast),
         cmocka_unit_test(resume_at_399_gib_begins_there),
         cmocka_unit_test(new_without_memory_fails_and_leaks_nothing),
         cmocka_unit_test(without_memory_open_parts_go_on),
-        cmocka_unit_test(requeue_without_memory_says_so),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
