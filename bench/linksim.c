@@ -92,7 +92,7 @@ static void signal_handle(void)
     }
 }
 
-/* ---- Options ------------------------------------------------------------- */
+/* ---- Options ------------------------------------------------------------ */
 
 static uint64_t parse_size(const char *text)
 {

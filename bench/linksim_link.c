@@ -111,7 +111,7 @@ int64_t clock_now(void)
     return ts.tv_sec * SECOND + ts.tv_nsec;
 }
 
-/* ---- Buckets ------------------------------------------------------------- */
+/* ---- Buckets ------------------------------------------------------------ */
 
 static double bucket_burst(const struct bucket *b, int64_t ns)
 {
@@ -165,7 +165,7 @@ static size_t bucket_quantum(const struct bucket *b)
                                                  : (size_t)quantum;
 }
 
-/* ---- Connections --------------------------------------------------------- */
+/* ---- Connections -------------------------------------------------------- */
 
 static void block_free(struct block *b)
 {
@@ -310,7 +310,7 @@ static void conns_sweep(void)
     }
 }
 
-/* ---- Listener ------------------------------------------------------------ */
+/* ---- Listener ----------------------------------------------------------- */
 
 static void listener_open(void)
 {
@@ -372,7 +372,7 @@ static bool link_down(int64_t *change_ns)
     return down;
 }
 
-/* ---- Moving bytes -------------------------------------------------------- */
+/* ---- Moving bytes ------------------------------------------------------- */
 
 static bool flow_can_read(const struct conn *c, int dir)
 {
@@ -657,7 +657,7 @@ static int64_t move(void)
     return next;
 }
 
-/* ---- Events -------------------------------------------------------------- */
+/* ---- Events ------------------------------------------------------------- */
 
 static void event_handle(const struct epoll_event *ev)
 {

@@ -23,7 +23,7 @@
 #endif
 
 #define HL_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define HL_CONTAINER(ptr, type, member)                                       \
+#define HL_CONTAINER(ptr, type, member)                                        \
     ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 #define HL_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
@@ -59,7 +59,7 @@ int64_t hl_mem_live(void);
  * 0 ends. For tests. */
 void hl_mem_fail_at(int64_t n, bool and_on);
 
-/* ---- Errors -------------------------------------------------------------- */
+/* ---- Errors ------------------------------------------------------------- */
 
 /* An error by value; copied freely, owns nothing. */
 struct hl_error {
@@ -78,8 +78,8 @@ struct hl_error {
  * sys_errno 0: none; otherwise its text is appended to the message after
  * ": ". Control characters in the message are shown escaped.
  */
-int hl_err(struct hl_error *err, int code, int sys_errno, const char *fmt,
-           ...) HL_PRINTF(4, 5);
+int hl_err(struct hl_error *err, int code, int sys_errno, const char *fmt, ...)
+    HL_PRINTF(4, 5);
 /* Add to an error that hl_err() set; no effect without one, and the first
  * text stays. Return err->code, so they chain behind hl_err(); HAUL_E_BUG
  * when err is NULL, so that a failure never looks like success. */

@@ -25,9 +25,9 @@ struct hl_cursors_config {
 
 struct hl_slice {
     uint64_t offset;
-    uint32_t len;   /* > 0 */
-    uint64_t part;  /* index of the part; of the chunk when part_size is 0 */
-    bool part_end;  /* ends its part */
+    uint32_t len;  /* > 0 */
+    uint64_t part; /* index of the part; of the chunk when part_size is 0 */
+    bool part_end; /* ends its part */
 };
 
 /* done: bytes that need not be handed out (may be NULL). A chunk that is only

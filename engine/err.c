@@ -22,7 +22,7 @@ struct code {
 
 static const struct code codes[] = {
     {HAUL_OK, 0, HL_RETRY_NEVER, "HAUL_OK", "done"},
-#define X(name, code, exit_status, retry, text)                               \
+#define X(name, code, exit_status, retry, text)                                \
     {code, exit_status, HL_RETRY_##retry, "HAUL_E_" #name, text},
 #include "haul_errors.def"
 #undef X
@@ -144,8 +144,7 @@ int hl_err(struct hl_error *err, int code, int sys_errno, const char *fmt, ...)
     err->detail[0] = err->hint[0] = '\0';
     /* A long name must not push the cause out of the message. */
     va_start(args, fmt);
-    format_field(err->message, sizeof(err->message) - strlen(cause), fmt,
-                 args);
+    format_field(err->message, sizeof(err->message) - strlen(cause), fmt, args);
     va_end(args);
     len = strlen(err->message);
     memcpy(err->message + len, cause, strlen(cause) + 1);

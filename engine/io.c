@@ -9,7 +9,7 @@
 
 enum report { REPORT_ACKED, REPORT_LOST, REPORT_TOKEN };
 
-/* ---- Operations ---------------------------------------------------------- */
+/* ---- Operations --------------------------------------------------------- */
 
 static void op_done(struct hl_task *task)
 {
@@ -30,7 +30,7 @@ void hl_op_finish(struct hl_loop *loop, struct hl_op *op, int rc)
     hl_loop_post(loop, &op->task);
 }
 
-/* ---- Reports ------------------------------------------------------------- */
+/* ---- Reports ------------------------------------------------------------ */
 
 static void report_free(struct hl_report *r)
 {
@@ -48,7 +48,7 @@ static void report_free(struct hl_report *r)
 static void deliver_lost(const struct hl_report *r)
 {
     const struct hl_object *obj = r->obj;
-    struct hl_error error = { 0 };
+    struct hl_error error = {0};
 
     if (r->data)
         error = *(const struct hl_error *)r->data;
@@ -62,9 +62,12 @@ static void deliver(struct hl_task *task)
 {
     struct hl_report *r = HL_CONTAINER(task, struct hl_report, task);
     struct hl_object *obj = r->obj;
-    struct hl_report copy = { .obj = obj, .data = r->data,
-                              .offset = r->offset, .len = r->len,
-                              .what = r->what, .code = r->code };
+    struct hl_report copy = {.obj = obj,
+                             .data = r->data,
+                             .offset = r->offset,
+                             .len = r->len,
+                             .what = r->what,
+                             .code = r->code};
 
     r->data = NULL;
     report_free(r);
@@ -129,8 +132,7 @@ static void report(struct hl_object *obj, const struct hl_report *what)
 
 void hl_object_acked(struct hl_object *obj, uint64_t offset, uint64_t len)
 {
-    struct hl_report r = { .what = REPORT_ACKED, .offset = offset,
-                           .len = len };
+    struct hl_report r = {.what = REPORT_ACKED, .offset = offset, .len = len};
 
     report(obj, &r);
 }
@@ -139,8 +141,8 @@ void hl_object_acked(struct hl_object *obj, uint64_t offset, uint64_t len)
 void hl_object_lost(struct hl_object *obj, uint64_t offset, uint64_t len,
                     const struct hl_error *error)
 {
-    struct hl_report r = { .what = REPORT_LOST, .offset = offset, .len = len,
-                           .code = error->code };
+    struct hl_report r = {
+        .what = REPORT_LOST, .offset = offset, .len = len, .code = error->code};
     struct hl_error *copy = hl_malloc(sizeof(*copy));
 
     HL_ASSERT(error->code);
@@ -152,12 +154,12 @@ void hl_object_lost(struct hl_object *obj, uint64_t offset, uint64_t len,
 
 void hl_object_token(struct hl_object *obj, const char *token)
 {
-    struct hl_report r = { .what = REPORT_TOKEN, .data = hl_strdup(token) };
+    struct hl_report r = {.what = REPORT_TOKEN, .data = hl_strdup(token)};
 
     report(obj, &r);
 }
 
-/* ---- Slots that may be missing ------------------------------------------- */
+/* ---- Slots that may be missing ------------------------------------------ */
 
 static void not_supported(struct hl_object *obj, struct hl_op *op,
                           const char *what)
@@ -253,8 +255,7 @@ void hl_driver_discard(struct hl_object *obj, const char *token,
         not_supported(obj, op, "discard");
 }
 
-void hl_driver_remote_digest(struct hl_object *obj,
-                             struct hl_remote_digest *op)
+void hl_driver_remote_digest(struct hl_object *obj, struct hl_remote_digest *op)
 {
     forget(&op->op);
     if (obj->driver->remote_digest)

@@ -78,7 +78,7 @@ struct hl_op {
  * &op->error), otherwise the table's text is used. */
 void hl_op_finish(struct hl_loop *loop, struct hl_op *op, int rc);
 
-/* ---- Objects ------------------------------------------------------------- */
+/* ---- Objects ------------------------------------------------------------ */
 
 enum hl_role { HL_ROLE_SOURCE, HL_ROLE_TARGET };
 
@@ -134,11 +134,11 @@ void hl_object_token(struct hl_object *obj, const char *token);
 
 /* What identifies the bytes of a source across runs. */
 struct hl_identity {
-    uint64_t size;      /* or HL_SIZE_UNKNOWN */
-    int64_t mtime_ns;   /* 0 unknown */
+    uint64_t size;          /* or HL_SIZE_UNKNOWN */
+    int64_t mtime_ns;       /* 0 unknown */
     uint64_t device, inode; /* hints only; 0 unknown */
-    uint32_t mode;      /* permission bits; 0 unknown */
-    char validator[128]; /* strong validator of a remote source, or "" */
+    uint32_t mode;          /* permission bits; 0 unknown */
+    char validator[128];    /* strong validator of a remote source, or "" */
 };
 
 enum hl_cap {
@@ -156,29 +156,29 @@ enum hl_cap {
 
 /* What open tells. */
 struct hl_layout {
-    uint64_t part_size; /* 0: a chunk is a part; else a multiple of the chunk
-                         * size */
-    uint32_t caps;      /* enum hl_cap */
+    uint64_t part_size;   /* 0: a chunk is a part; else a multiple of the chunk
+                           * size */
+    uint32_t caps;        /* enum hl_cap */
     uint32_t streams_max; /* 0: no such notion */
-    uint64_t existing;  /* target: bytes found where writing goes on (size of
-                         * the temporary or in-place file); 0 when new */
-    bool fresh;         /* target: resume was asked and nothing was found */
-    uint64_t io_size;   /* reads and writes of this size are good; 0 any */
+    uint64_t existing;    /* target: bytes found where writing goes on (size of
+                           * the temporary or in-place file); 0 when new */
+    bool fresh;           /* target: resume was asked and nothing was found */
+    uint64_t io_size;     /* reads and writes of this size are good; 0 any */
 };
 
 struct hl_open {
     struct hl_op op;
     /* in; valid until done */
-    uint64_t size;        /* target: size to come, or HL_SIZE_UNKNOWN */
+    uint64_t size; /* target: size to come, or HL_SIZE_UNKNOWN */
     uint64_t chunk_size;
-    const char *id;       /* target: unique, [0-9a-f], for temporary names */
-    const char *token;    /* target: as saved by an earlier run, or NULL */
-    bool resume;          /* target: go on with what token names */
-    bool append;          /* target: go on with what stands under the final
-                           * name, whoever began it; in place */
-    bool no_clobber;      /* target: HAUL_E_EXISTS when the name is taken */
-    bool in_order;        /* target: one ascending stream, in place */
-    uint32_t mode;        /* target: permission bits to create with; 0 any */
+    const char *id;    /* target: unique, [0-9a-f], for temporary names */
+    const char *token; /* target: as saved by an earlier run, or NULL */
+    bool resume;       /* target: go on with what token names */
+    bool append;       /* target: go on with what stands under the final
+                        * name, whoever began it; in place */
+    bool no_clobber;   /* target: HAUL_E_EXISTS when the name is taken */
+    bool in_order;     /* target: one ascending stream, in place */
+    uint32_t mode;     /* target: permission bits to create with; 0 any */
     /* out */
     struct hl_identity identity; /* source */
     struct hl_layout layout;
@@ -188,10 +188,10 @@ struct hl_open {
 struct hl_io {
     struct hl_op op;
     uint64_t offset;
-    uint32_t len;   /* bytes wanted; > 0 */
+    uint32_t len; /* bytes wanted; > 0 */
     uint8_t *data;
     struct hl_buf *buf; /* that holds data, or NULL */
-    uint64_t part;  /* write: see cursor.h */
+    uint64_t part;      /* write: see cursor.h */
     bool part_end;
     /* out, read: bytes got. Less than len only at the end of the source, or
      * when the driver could not get more at once (the engine asks for the
@@ -214,9 +214,9 @@ struct hl_stat {
 struct hl_commit {
     struct hl_op op;
     /* in */
-    uint64_t size;      /* must be the size of the target */
-    int64_t mtime_ns;   /* 0: leave */
-    uint32_t mode;      /* 0: leave */
+    uint64_t size;    /* must be the size of the target */
+    int64_t mtime_ns; /* 0: leave */
+    uint32_t mode;    /* 0: leave */
     bool no_clobber;
     /* out */
     bool durable, size_checked;
@@ -240,17 +240,17 @@ struct hl_remote_digest {
  * first four. */
 struct hl_flow {
     uint32_t connections, streams; /* up now */
-    uint32_t streams_limit;  /* the peer takes no more; 0 unknown */
-    uint64_t rtt_ns;         /* 0 unknown */
-    uint64_t wire_bytes;     /* the kernel's acknowledged or received bytes */
-    uint64_t starved_ns;     /* connection time without anything to do */
-    uint64_t window_ns;      /* … with data, but no stream had window */
-    uint64_t link_ns;        /* … with data, but the socket took none or
-                              * (downloads) brought none */
-    uint64_t cpu_ns;         /* … working */
+    uint32_t streams_limit;        /* the peer takes no more; 0 unknown */
+    uint64_t rtt_ns;               /* 0 unknown */
+    uint64_t wire_bytes; /* the kernel's acknowledged or received bytes */
+    uint64_t starved_ns; /* connection time without anything to do */
+    uint64_t window_ns;  /* … with data, but no stream had window */
+    uint64_t link_ns;    /* … with data, but the socket took none or
+                          * (downloads) brought none */
+    uint64_t cpu_ns;     /* … working */
 };
 
-/* ---- Drivers ------------------------------------------------------------- */
+/* ---- Drivers ------------------------------------------------------------ */
 
 /* A slot that is NULL gives HAUL_E_NOTSUP (hl_driver_* in io.c) unless its
  * comment says otherwise. */
@@ -288,8 +288,7 @@ struct hl_driver {
     void (*suspend)(struct hl_object *obj, struct hl_suspend *op);
     /* Removes what an unfinished target left (what token names; open need not
      * have been called). Gone already is no error. */
-    void (*discard)(struct hl_object *obj, const char *token,
-                    struct hl_op *op);
+    void (*discard)(struct hl_object *obj, const char *token, struct hl_op *op);
     void (*remote_digest)(struct hl_object *obj, struct hl_remote_digest *op);
 
     /* The token that the object asked to keep is durable (rc 0) or not. */

@@ -21,7 +21,7 @@ const char *hl_item_verify_mode(const struct hl_item *it)
     return hl_opts_str(it->t->c.opts, HAUL_OPT_VERIFY);
 }
 
-/* ---- Operations ------------------------------------------------------------ */
+/* ---- Operations --------------------------------------------------------- */
 
 void hl_item_submit(struct hl_item *it, struct hl_op *op,
                     void (*done)(struct hl_op *op),
@@ -103,10 +103,10 @@ static void on_token(void *user, const char *token)
         hl_item_fail(it, &err);
 }
 
-const struct hl_object_events hl_item_object_events = {
-    on_early, on_early_lost, on_token};
+const struct hl_object_events hl_item_object_events = {on_early, on_early_lost,
+                                                       on_token};
 
-/* ---- Moving ---------------------------------------------------------------- */
+/* ---- Moving ------------------------------------------------------------- */
 
 static int take_digest(struct hl_item *it, const struct hl_slice *slice,
                        const uint8_t *digest)
@@ -122,8 +122,7 @@ static int take_digest(struct hl_item *it, const struct hl_slice *slice,
     return 0;
 }
 
-struct hl_range hl_item_whole_parts(const struct hl_item *it,
-                                    struct hl_range r)
+struct hl_range hl_item_whole_parts(const struct hl_item *it, struct hl_range r)
 {
     uint64_t part = it->layout.part_size, last;
 
@@ -374,7 +373,7 @@ void hl_item_move(struct hl_item *it)
     start_mover(it, HL_MOVE_CHECK, it->source, it->source_caps, NULL, false);
 }
 
-/* ---- Checking -------------------------------------------------------------- */
+/* ---- Checking ----------------------------------------------------------- */
 
 /* Everything but wanted, as the mover wants it. */
 static int complement(const struct hl_ranges *wanted, uint64_t size,
@@ -427,8 +426,8 @@ static void check(struct hl_item *it)
         return;
     }
     if (readback && !(it->layout.caps & HL_CAP_READBACK)) {
-        hl_err(&err, HAUL_E_NOTSUP, 0,
-               "the target '%s' cannot be read back", it->t->target_name);
+        hl_err(&err, HAUL_E_NOTSUP, 0, "the target '%s' cannot be read back",
+               it->t->target_name);
         hl_item_fail(it, &err);
         return;
     }
@@ -466,7 +465,7 @@ static void check(struct hl_item *it)
     hl_item_commit(it);
 }
 
-/* ---- Streams --------------------------------------------------------------- */
+/* ---- Streams ------------------------------------------------------------ */
 
 static struct hl_object *tuned_object(const struct hl_item *it)
 {
@@ -519,9 +518,8 @@ static void tune(struct hl_item *it, uint64_t now)
         s.rtt_ns = flow.rtt_ns;
         /* What is sent again is no longer acknowledged. */
         if (stats.acked_bytes > it->tuned_bytes)
-            s.rate = (uint64_t)(
-                (double)(stats.acked_bytes - it->tuned_bytes) * 1e9 /
-                (double)past);
+            s.rate = (uint64_t)((double)(stats.acked_bytes - it->tuned_bytes) *
+                                1e9 / (double)past);
         s.open = flow.streams;
         s.limit = flow.streams_limit;
         busy = flow.window_ns - it->tuned_flow.window_ns;
@@ -533,7 +531,7 @@ static void tune(struct hl_item *it, uint64_t now)
     it->tuned_flow = flow;
 }
 
-/* ---- Life ------------------------------------------------------------------ */
+/* ---- Life --------------------------------------------------------------- */
 
 static void check_step_stall(struct hl_item *it, uint64_t now)
 {

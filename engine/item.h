@@ -90,7 +90,7 @@ struct hl_item {
     size_t pending_count, pending_room;
     uint64_t pending_bytes, pending_ns, saved_ns;
     uint64_t batch, unsynced_bytes;
-    bool store_failed; /* warned once */
+    bool store_failed;            /* warned once */
     struct hl_op sync, aborts[2]; /* by role */
     bool syncing, commit_waits, commit_cut, committed, discarding;
     struct hl_error commit_error;
@@ -136,7 +136,7 @@ struct hl_range hl_item_whole_parts(const struct hl_item *it,
 /* Events of the target while no mover has it. */
 extern const struct hl_object_events hl_item_object_events;
 
-/* ---- item.c ---------------------------------------------------------------- */
+/* ---- item.c ------------------------------------------------------------- */
 int hl_item_init(struct hl_item *it, struct hl_transfer *t, uint32_t index,
                  const struct hl_item_config *config, struct hl_error *err);
 void hl_item_fini(struct hl_item *it);
@@ -153,8 +153,7 @@ void hl_item_stats(const struct hl_item *it, struct hl_mover_stats *out);
 int hl_saved_load(struct hl_item *it, struct hl_error *err);
 /* Writes plan and identity. */
 int hl_saved_begin(struct hl_item *it, struct hl_error *err);
-int hl_saved_token(struct hl_item *it, const char *token,
-                   struct hl_error *err);
+int hl_saved_token(struct hl_item *it, const char *token, struct hl_error *err);
 /* Nothing of what was acknowledged is there any more. */
 int hl_saved_reset(struct hl_item *it, struct hl_error *err);
 int hl_saved_chunk(struct hl_item *it, const struct hl_slice *slice,
@@ -168,7 +167,7 @@ uint8_t *hl_saved_digest_slot(struct hl_item *it, uint64_t index);
 /* Does the target still stand as the finished transfer left it? */
 bool hl_saved_is_result(struct hl_item *it, const struct hl_stat *st);
 
-/* ---- transfer.c ------------------------------------------------------------ */
+/* ---- transfer.c --------------------------------------------------------- */
 
 struct hl_engine {
     struct hl_loop *loop;

@@ -90,7 +90,7 @@ static void remote(struct hl_item *it)
     hl_driver_remote_digest(it->target, &it->u.remote);
 }
 
-/* ---- Commit ---------------------------------------------------------------- */
+/* ---- Commit ------------------------------------------------------------- */
 
 static void on_final_stat(struct hl_op *op)
 {
@@ -165,8 +165,7 @@ static void commit(struct hl_item *it)
     it->u.commit.size = it->size;
     it->u.commit.mtime_ns = it->identity.mtime_ns;
     it->u.commit.mode = it->identity.mode;
-    it->u.commit.no_clobber =
-        hl_opts_i64(it->t->c.opts, HAUL_OPT_NO_CLOBBER);
+    it->u.commit.no_clobber = hl_opts_i64(it->t->c.opts, HAUL_OPT_NO_CLOBBER);
     hl_driver_commit(it->target, &it->u.commit);
 }
 

@@ -12,7 +12,7 @@
 #define LAST_WORDS_NS (10 * HL_NS_PER_S)
 
 enum end_stage {
-    END_HOME,    /* operations and mover come back */
+    END_HOME, /* operations and mover come back */
     END_SYNC,
     END_SUSPEND, /* or discard */
     END_DONE
@@ -182,7 +182,7 @@ void hl_item_stop(struct hl_item *it, int code, const struct hl_error *err)
     hl_item_ending(it);
 }
 
-/* ---- Start ----------------------------------------------------------------- */
+/* ---- Start -------------------------------------------------------------- */
 
 static void on_removed(struct hl_op *op)
 {

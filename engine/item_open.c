@@ -19,7 +19,7 @@ static void stat_target(struct hl_item *it);
 static void decide(struct hl_item *it);
 static void open_target(struct hl_item *it);
 
-/* ---- Source ---------------------------------------------------------------- */
+/* ---- Source ------------------------------------------------------------- */
 
 static bool is_local_file(const struct hl_item *it)
 {
@@ -141,7 +141,7 @@ static void sample_head(struct hl_item *it)
     read_sample(it, 0, on_head, sample_head);
 }
 
-/* ---- Target: what is there ------------------------------------------------- */
+/* ---- Target: what is there ---------------------------------------------- */
 
 /* The target is a folder: the copy goes into it under the source's name. */
 static void into_folder(struct hl_item *it)
@@ -234,7 +234,7 @@ static void stat_target(struct hl_item *it)
     hl_driver_stat(it->target, &it->u.stat);
 }
 
-/* ---- What an earlier run left ---------------------------------------------- */
+/* ---- What an earlier run left ------------------------------------------- */
 
 static void begin_saved(struct hl_item *it)
 {
@@ -317,7 +317,7 @@ static void decide(struct hl_item *it)
     begin_saved(it);
 }
 
-/* ---- Target: open ---------------------------------------------------------- */
+/* ---- Target: open ------------------------------------------------------- */
 
 /* Chunks that the target cannot have: it is shorter than that. */
 static int clip_existing(struct hl_item *it, struct hl_error *err)
@@ -346,8 +346,8 @@ static int accept_existing(struct hl_item *it, struct hl_error *err)
 
     if (mode[6] == '=' && hl_parse_size(mode + 7, &at))
         return hl_err(err, HAUL_E_INVAL, 0, "'%s' is no size", mode + 7);
-    if (at > it->layout.existing || (it->size != HL_SIZE_UNKNOWN &&
-                                     at > it->size)) {
+    if (at > it->layout.existing ||
+        (it->size != HL_SIZE_UNKNOWN && at > it->size)) {
         hl_err(err, HAUL_E_RESUME, 0,
                "cannot append at %" PRIu64 ": the target has %" PRIu64
                " bytes, the source %" PRIu64,
@@ -362,7 +362,7 @@ static int accept_existing(struct hl_item *it, struct hl_error *err)
     return hl_ranges_add(&it->acked, 0, it->append_at);
 }
 
-/* ---- --resume append: is what stands there a prefix? ------------------------ */
+/* ---- --resume append: is what stands there a prefix? -------------------- */
 
 /* What stands there is the user's and stays as it is. */
 static void refuse_append(struct hl_item *it, const struct hl_error *err)
@@ -407,8 +407,8 @@ static void compare_tails(struct hl_item *it)
     refuse_append(it, &err);
 }
 
-static void read_tail(struct hl_item *it, struct hl_object *from,
-                      uint8_t *data, void (*done)(struct hl_op *op),
+static void read_tail(struct hl_item *it, struct hl_object *from, uint8_t *data,
+                      void (*done)(struct hl_op *op),
                       void (*again)(struct hl_item *it))
 {
     uint32_t len = (uint32_t)hl_min(TAIL_BYTES, it->append_tail);
@@ -489,7 +489,7 @@ static void check_tails(struct hl_item *it)
     hl_item_fail(it, &err);
 }
 
-/* ---- What must not be believed --------------------------------------------- */
+/* ---- What must not be believed ------------------------------------------ */
 
 /* Without sync() nothing is ever called durable; then the newest bytes are
  * what a crash of the target can have taken. */

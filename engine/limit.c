@@ -37,8 +37,7 @@ enum haul_limit hl_limit(const struct hl_limit_sample *s)
     if (s->writing > s->reading && s->memory_wait_ns > s->interval_ns / 2)
         return HAUL_LIMIT_TARGET;
     if (s->source_flows)
-        return limit_of_flow(&s->source, s->memory_wait_ns >
-                                                 s->interval_ns / 2
+        return limit_of_flow(&s->source, s->memory_wait_ns > s->interval_ns / 2
                                              ? HAUL_LIMIT_MEMORY
                                              : HAUL_LIMIT_NONE);
     return s->reading ? HAUL_LIMIT_SOURCE : HAUL_LIMIT_NONE;

@@ -7,12 +7,12 @@
 
 struct hl_limit_sample {
     uint64_t interval_ns;
-    uint64_t rate_wait_ns;      /* held by the rate limit */
-    uint64_t memory_wait_ns;    /* a reader waited for a buffer */
-    struct hl_flow source, target; /* differences over the interval */
+    uint64_t rate_wait_ns;           /* held by the rate limit */
+    uint64_t memory_wait_ns;         /* a reader waited for a buffer */
+    struct hl_flow source, target;   /* differences over the interval */
     bool source_flows, target_flows; /* the ends that are connections */
-    uint32_t reading, writing;  /* operations out now */
-    uint64_t cpu_ns;            /* of the workers */
+    uint32_t reading, writing;       /* operations out now */
+    uint64_t cpu_ns;                 /* of the workers */
     uint32_t workers;
 };
 

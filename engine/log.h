@@ -23,17 +23,16 @@ struct hl_log {
 };
 
 /* "all,-net" to bits; HAUL_E_INVAL names the unknown area. */
-int hl_log_parse_areas(const char *areas, uint32_t *out,
-                       struct hl_error *err);
+int hl_log_parse_areas(const char *areas, uint32_t *out, struct hl_error *err);
 /* Never give it a secret; URLs go through hl_url_display(). */
 void hl_log_write(const struct hl_log *log, int level, enum hl_area area,
                   const char *fmt, ...) HL_PRINTF(4, 5);
 
-#define HL_LOG(log, lvl, area, ...)                                           \
-    do {                                                                      \
-        const struct hl_log *l_ = (log);                                      \
-        if (l_ && l_->fn && l_->level >= (lvl) && (l_->areas & (area)))     \
-            hl_log_write(l_, (lvl), (area), __VA_ARGS__);                   \
+#define HL_LOG(log, lvl, area, ...)                                            \
+    do {                                                                       \
+        const struct hl_log *l_ = (log);                                       \
+        if (l_ && l_->fn && l_->level >= (lvl) && (l_->areas & (area)))        \
+            hl_log_write(l_, (lvl), (area), __VA_ARGS__);                      \
     } while (0)
 #define HL_TRACE(log, area, ...) HL_LOG(log, HAUL_LOG_TRACE, area, __VA_ARGS__)
 #define HL_INFO(log, area, ...) HL_LOG(log, HAUL_LOG_INFO, area, __VA_ARGS__)

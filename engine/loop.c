@@ -67,12 +67,11 @@ static int open_fds(struct hl_loop *loop)
     if (epoll_ctl(loop->fixed.epoll_fd, EPOLL_CTL_ADD, loop->fixed.event_fd,
                   &ev))
         return -1;
-    return epoll_ctl(loop->fixed.epoll_fd, EPOLL_CTL_ADD,
-                     loop->fixed.timer_fd, &ev);
+    return epoll_ctl(loop->fixed.epoll_fd, EPOLL_CTL_ADD, loop->fixed.timer_fd,
+                     &ev);
 }
 
-int hl_loop_new(bool virtual_clock, struct hl_loop **out,
-                struct hl_error *err)
+int hl_loop_new(bool virtual_clock, struct hl_loop **out, struct hl_error *err)
 {
     struct hl_loop *loop = hl_malloc(sizeof(*loop));
 
@@ -187,8 +186,7 @@ static void arm_timer_fd(struct hl_loop *loop)
     loop->engine_only.armed_ns = at_ns;
 }
 
-void hl_timer_set(struct hl_loop *loop, struct hl_timer *timer,
-                  uint64_t at_ns)
+void hl_timer_set(struct hl_loop *loop, struct hl_timer *timer, uint64_t at_ns)
 {
     struct hl_node *after = &loop->engine_only.timers.head;
 

@@ -29,8 +29,7 @@ struct hl_timer {
 };
 
 /* virtual_clock: see above; time then starts at 1 s. */
-int hl_loop_new(bool virtual_clock, struct hl_loop **out,
-                struct hl_error *err);
+int hl_loop_new(bool virtual_clock, struct hl_loop **out, struct hl_error *err);
 /* Tasks still queued are dropped without a call. Every thread that posts has
  * ended. */
 void hl_loop_free(struct hl_loop *loop);
@@ -47,8 +46,7 @@ void hl_loop_wake(struct hl_loop *loop);
 
 /* Engine thread only. A timer that is set is moved; cancel of one that is not
  * set does nothing. fn runs once, after at_ns. */
-void hl_timer_set(struct hl_loop *loop, struct hl_timer *timer,
-                  uint64_t at_ns);
+void hl_timer_set(struct hl_loop *loop, struct hl_timer *timer, uint64_t at_ns);
 void hl_timer_cancel(struct hl_timer *timer);
 
 /*

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* ---- Start, stop, finish --------------------------------------------------- */
+/* ---- Start, stop, finish ------------------------------------------------ */
 
 static void run_finished(struct hl_task *task)
 {
@@ -34,8 +34,8 @@ static void check_home(struct hl_mover *m)
     while ((n = hl_list_first(&m->redo)) || (n = hl_list_first(&m->ready)) ||
            (n = hl_list_first(&m->parked)))
         hl_piece_drop(HL_CONTAINER(n, struct hl_piece, node));
-    if (m->source.out || m->target.out || m->digesting ||
-        m->source.aborting || m->target.aborting)
+    if (m->source.out || m->target.out || m->digesting || m->source.aborting ||
+        m->target.aborting)
         return;
     for (uint32_t i = 0; i < HL_MOVER_BUCKETS; i++)
         while ((n = hl_list_first(&m->buckets[i])))
@@ -120,7 +120,7 @@ void hl_mover_fail(struct hl_mover *m, int code, const struct hl_error *err)
     hl_mover_stop(m, code, err);
 }
 
-/* ---- Stalls ---------------------------------------------------------------- */
+/* ---- Stalls ------------------------------------------------------------- */
 
 static bool wire_moved(struct hl_mover_end *end)
 {
@@ -176,7 +176,7 @@ static void on_stall_timer(struct hl_timer *timer)
     hl_mover_unblock(m);
 }
 
-/* ---- Life ------------------------------------------------------------------ */
+/* ---- Life --------------------------------------------------------------- */
 
 int hl_mover_new(const struct hl_mover_config *config, struct hl_mover **out,
                  struct hl_error *err)

@@ -46,13 +46,13 @@ struct hl_mover_config {
     struct hl_object *target; /* open, or NULL */
     uint64_t size;            /* or HL_SIZE_UNKNOWN */
     uint64_t chunk_size;
-    uint32_t source_caps;     /* enum hl_cap */
-    struct hl_layout layout;  /* of the target */
+    uint32_t source_caps;           /* enum hl_cap */
+    struct hl_layout layout;        /* of the target */
     const struct hl_ranges *done;   /* not to be moved; copied */
     const struct hl_digest *digest; /* NULL: none */
-    bool whole;               /* also the digest of the whole, if it can be */
+    bool whole; /* also the digest of the whole, if it can be */
     struct hl_retry_policy policy;
-    struct hl_rate *rate;     /* shared by the movers of a transfer */
+    struct hl_rate *rate; /* shared by the movers of a transfer */
     uint64_t stall_ns;
     const struct hl_mover_events *events;
     void *user;
@@ -60,18 +60,18 @@ struct hl_mover_config {
 
 /* Cumulative, and what is out now. */
 struct hl_mover_stats {
-    uint64_t size;        /* HL_SIZE_UNKNOWN until the source ended */
+    uint64_t size; /* HL_SIZE_UNKNOWN until the source ended */
     uint64_t read_bytes, sent_bytes, acked_bytes, resent_bytes;
     uint32_t retries;
-    uint64_t rate_wait_ns;   /* held back by the rate limit */
-    uint64_t memory_wait_ns; /* waiting for a buffer */
+    uint64_t rate_wait_ns;     /* held back by the rate limit */
+    uint64_t memory_wait_ns;   /* waiting for a buffer */
     uint32_t reading, writing; /* operations out at source and target */
     uint32_t idle_writes;      /* pieces ready that wait for their turn */
 };
 
 /* Starts at once; finished() never runs from inside this call. */
-int hl_mover_new(const struct hl_mover_config *config,
-                 struct hl_mover **out, struct hl_error *err);
+int hl_mover_new(const struct hl_mover_config *config, struct hl_mover **out,
+                 struct hl_error *err);
 /* After finished(), or before the loop has run. */
 void hl_mover_free(struct hl_mover *m);
 

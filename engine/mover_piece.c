@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* ---- Pieces ---------------------------------------------------------------- */
+/* ---- Pieces ------------------------------------------------------------- */
 
 static struct hl_list *bucket_of(struct hl_mover *m, uint64_t offset)
 {
@@ -89,7 +89,7 @@ void hl_piece_set_again(struct hl_piece *p)
     hl_piece_insert(&m->redo, p);
 }
 
-/* ---- Lanes: ordered parts -------------------------------------------------- */
+/* ---- Lanes: ordered parts ----------------------------------------------- */
 
 static struct hl_lane *find_lane(struct hl_mover *m, uint64_t part)
 {
@@ -109,7 +109,7 @@ uint64_t hl_mover_part_of(const struct hl_mover *m, uint64_t offset)
 }
 
 void hl_mover_part_bounds(const struct hl_mover *m, uint64_t part,
-                        uint64_t *begin, uint64_t *end)
+                          uint64_t *begin, uint64_t *end)
 {
     uint64_t part_size = m->c.layout.part_size;
 
@@ -163,9 +163,16 @@ static void mend_lane(struct hl_mover *m, struct hl_lane *l)
     l->next = hl_lane_next(m, l->part, 0);
 }
 
+static struct hl_lane *lane_at(struct hl_mover *m, uint64_t offset)
+{
+    if (!hl_mover_is_ordered(m))
+        return NULL;
+    return find_lane(m, hl_mover_part_of(m, offset));
+}
+
 void hl_lane_home(struct hl_mover *m, uint64_t offset, bool good)
 {
-    struct hl_lane *l = hl_mover_is_ordered(m) ? find_lane(m, hl_mover_part_of(m, offset)) : NULL;
+    struct hl_lane *l = lane_at(m, offset);
 
     if (!l)
         return;
@@ -177,7 +184,7 @@ void hl_lane_home(struct hl_mover *m, uint64_t offset, bool good)
 
 void hl_lane_lost(struct hl_mover *m, uint64_t offset)
 {
-    struct hl_lane *l = hl_mover_is_ordered(m) ? find_lane(m, hl_mover_part_of(m, offset)) : NULL;
+    struct hl_lane *l = lane_at(m, offset);
 
     if (!l)
         return;
@@ -185,7 +192,7 @@ void hl_lane_lost(struct hl_mover *m, uint64_t offset)
     mend_lane(m, l);
 }
 
-/* ---- Done pieces ----------------------------------------------------------- */
+/* ---- Done pieces -------------------------------------------------------- */
 
 static void check_part_done(struct hl_mover *m, uint64_t offset)
 {
@@ -226,7 +233,7 @@ int hl_mover_mark_acked(struct hl_mover *m, uint64_t begin, uint64_t end)
     return HAUL_E_NOMEM;
 }
 
-/* ---- Failures -------------------------------------------------------------- */
+/* ---- Failures ----------------------------------------------------------- */
 
 static void report_retry(struct hl_mover *m, int code,
                          const struct hl_error *err, uint32_t tries)
@@ -242,7 +249,7 @@ static void report_retry(struct hl_mover *m, int code,
 }
 
 void hl_piece_failed(struct hl_piece *p, struct hl_mover_end *end, int code,
-                         const struct hl_error *err)
+                     const struct hl_error *err)
 {
     struct hl_mover *m = p->m;
     uint64_t at = 0, now = hl_mover_now(m);
@@ -264,8 +271,8 @@ void hl_piece_failed(struct hl_piece *p, struct hl_mover_end *end, int code,
             }
         }
     } else {
-        again = hl_retry_again(&m->c.policy, &p->retry, code, now,
-                               m->c.random, &at);
+        again = hl_retry_again(&m->c.policy, &p->retry, code, now, m->c.random,
+                               &at);
         if (again) {
             p->not_before_ns = at;
             report_retry(m, code, err, p->retry.tries);

@@ -111,26 +111,26 @@ static inline void hl_mover_progressed(struct hl_mover *m)
     m->progress_ns = hl_mover_now(m);
 }
 
-/* ---- mover.c --------------------------------------------------------------- */
+/* ---- mover.c ------------------------------------------------------------ */
 
 /* Starts whatever can start; ends the mover when nothing is left. */
 void hl_mover_pump(struct hl_mover *m);
 /* hl_mover_stop() with the table's text when err is NULL. */
 void hl_mover_fail(struct hl_mover *m, int code, const struct hl_error *err);
 
-/* ---- mover_read.c ---------------------------------------------------------- */
+/* ---- mover_read.c ------------------------------------------------------- */
 
 void hl_mover_pump_reads(struct hl_mover *m);
 /* Waits for a buffer with nothing under way: gives up or takes back what its
  * own pieces hold, since the other movers may wait for that. Now and then. */
 void hl_mover_unblock(struct hl_mover *m);
 
-/* ---- mover_write.c --------------------------------------------------------- */
+/* ---- mover_write.c ------------------------------------------------------ */
 
 extern const struct hl_object_events hl_mover_object_events;
 void hl_mover_pump_writes(struct hl_mover *m);
 
-/* ---- mover_piece.c --------------------------------------------------------- */
+/* ---- mover_piece.c ------------------------------------------------------ */
 
 /* The piece that holds offset, or NULL. */
 struct hl_piece *hl_piece_find(struct hl_mover *m, uint64_t offset);

@@ -9,7 +9,7 @@
  * second finds the bytes in the cache. */
 #define DIGEST_BLOCK (128u * 1024u)
 
-/* ---- Digesting ------------------------------------------------------------- */
+/* ---- Digesting ---------------------------------------------------------- */
 
 static void pass_on(struct hl_piece *p)
 {
@@ -17,7 +17,8 @@ static void pass_on(struct hl_piece *p)
         hl_piece_set_ready(p);
         return;
     }
-    if (hl_mover_mark_acked(p->m, p->slice.offset, p->slice.offset + p->slice.len))
+    if (hl_mover_mark_acked(p->m, p->slice.offset,
+                            p->slice.offset + p->slice.len))
         return;
     hl_piece_complete(p);
 }
@@ -152,7 +153,7 @@ static void digest_piece(struct hl_piece *p)
         drop_whole(m);
 }
 
-/* ---- Reading --------------------------------------------------------------- */
+/* ---- Reading ------------------------------------------------------------ */
 
 static void submit_read(struct hl_piece *p);
 
@@ -332,8 +333,7 @@ static struct hl_piece *redo_now(struct hl_mover *m, uint64_t now)
 
 static bool rate_allows(struct hl_mover *m, uint64_t now)
 {
-    uint64_t at =
-        m->c.rate ? hl_rate_take(m->c.rate, m->c.chunk_size, now) : 0;
+    uint64_t at = m->c.rate ? hl_rate_take(m->c.rate, m->c.chunk_size, now) : 0;
 
     if (!at) {
         if (m->rate_since_ns)

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* ---- Acknowledgements ------------------------------------------------------ */
+/* ---- Acknowledgements --------------------------------------------------- */
 
 static void settle(struct hl_piece *p)
 {
@@ -82,9 +82,9 @@ static void on_token(void *user, const char *token)
 }
 
 const struct hl_object_events hl_mover_object_events = {on_acked, on_lost,
-                                                      on_token};
+                                                        on_token};
 
-/* ---- Writing --------------------------------------------------------------- */
+/* ---- Writing ------------------------------------------------------------ */
 
 static void on_written(struct hl_op *op)
 {
@@ -166,8 +166,7 @@ static bool write_turn(struct hl_piece *p, uint64_t *from)
     if (!l || l->broken)
         return false;
     l->next = hl_lane_next(m, l->part, l->next);
-    if (l->next < p->slice.offset ||
-        l->next >= p->slice.offset + p->slice.len)
+    if (l->next < p->slice.offset || l->next >= p->slice.offset + p->slice.len)
         return false;
     *from = l->next;
     l->next = p->slice.offset + p->slice.len;

@@ -8,13 +8,20 @@
 #include "opts.h"
 
 static const struct haul_opt_info infos[] = {
-#define X(ID, id_, name_, type_, scope_, min_, max_, dflt_, text_, argument_, \
-          group_, help_)                                                      \
-    {                                                                         \
-        .name = (name_), .argument = (argument_), .group = (group_),          \
-        .help = (help_), .dflt_text = (text_), .min = (min_), .max = (max_),  \
-        .dflt = (dflt_), .id = (id_), .type = HAUL_OPT_##type_,               \
-        .scope = HAUL_OPT_##scope_,                                           \
+#define X(ID, id_, name_, type_, scope_, min_, max_, dflt_, text_, argument_,  \
+          group_, help_)                                                       \
+    {                                                                          \
+        .name = (name_),                                                       \
+        .argument = (argument_),                                               \
+        .group = (group_),                                                     \
+        .help = (help_),                                                       \
+        .dflt_text = (text_),                                                  \
+        .min = (min_),                                                         \
+        .max = (max_),                                                         \
+        .dflt = (dflt_),                                                       \
+        .id = (id_),                                                           \
+        .type = HAUL_OPT_##type_,                                              \
+        .scope = HAUL_OPT_##scope_,                                            \
     },
 #include "haul_options.def"
 #undef X
@@ -65,7 +72,7 @@ void hl_opts_free(struct hl_opts *o)
     hl_free(o);
 }
 
-/* ---- Numbers as text ----------------------------------------------------- */
+/* ---- Numbers as text ---------------------------------------------------- */
 
 static bool is_digit(char c)
 {
@@ -144,20 +151,19 @@ int hl_parse_size(const char *text, uint64_t *out)
     return 0;
 }
 
-/* ---- Setting ------------------------------------------------------------- */
+/* ---- Setting ------------------------------------------------------------ */
 
 static int find_to_set(struct hl_opts *o, int scope, int id,
-                       const struct haul_opt_info **info,
-                       struct value **value, struct hl_error *err)
+                       const struct haul_opt_info **info, struct value **value,
+                       struct hl_error *err)
 {
     *info = hl_opt_info(id);
     if (!*info)
         return hl_err(err, HAUL_E_INVAL, 0, "unknown option '%d'", id);
     if (scope && (*info)->scope != scope)
-        return hl_err(err, HAUL_E_INVAL, 0, "option '%s' is one of %s",
-                      (*info)->name,
-                      (*info)->scope == HAUL_OPT_ENGINE ? "the engine"
-                                                        : "a transfer");
+        return hl_err(
+            err, HAUL_E_INVAL, 0, "option '%s' is one of %s", (*info)->name,
+            (*info)->scope == HAUL_OPT_ENGINE ? "the engine" : "a transfer");
     *value = &o->values[*info - infos];
     return 0;
 }
@@ -165,12 +171,11 @@ static int find_to_set(struct hl_opts *o, int scope, int id,
 static int refuse_range(const struct haul_opt_info *info, const char *v,
                         struct hl_error *err)
 {
-    return hl_err(err, HAUL_E_INVAL, 0,
-                  "'%s' for option '%s' is not a %s from %" PRId64
-                  " to %" PRId64,
-                  v, info->name,
-                  info->type == HAUL_OPT_SIZE ? "size" : "number", info->min,
-                  info->max);
+    return hl_err(
+        err, HAUL_E_INVAL, 0,
+        "'%s' for option '%s' is not a %s from %" PRId64 " to %" PRId64, v,
+        info->name, info->type == HAUL_OPT_SIZE ? "size" : "number", info->min,
+        info->max);
 }
 
 static bool in_range(const struct haul_opt_info *info, int64_t n)
@@ -288,7 +293,7 @@ int hl_opts_set_i64(struct hl_opts *o, int scope, int id, int64_t v,
     return 0;
 }
 
-/* ---- Reading ------------------------------------------------------------- */
+/* ---- Reading ------------------------------------------------------------ */
 
 int64_t hl_opts_i64(const struct hl_opts *o, int id)
 {

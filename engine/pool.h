@@ -16,9 +16,9 @@ struct hl_pool;
 
 struct hl_buf {
     struct hl_node node;
-    uint8_t *data;     /* page aligned */
-    size_t size;       /* as asked for */
-    size_t capacity;   /* counted against the limit */
+    uint8_t *data;   /* page aligned */
+    size_t size;     /* as asked for */
+    size_t capacity; /* counted against the limit */
 };
 
 struct hl_pool_waiter {

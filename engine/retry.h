@@ -25,9 +25,9 @@ struct hl_retry_policy {
 
 /* State of one end of a transfer (outages) or of one piece. */
 struct hl_retry {
-    uint32_t tries;     /* failures since the last progress */
-    uint64_t since_ns;  /* first failure since the last progress; 0 none */
-    bool answered;      /* the end has worked once in this run */
+    uint32_t tries;    /* failures since the last progress */
+    uint64_t since_ns; /* first failure since the last progress; 0 none */
+    bool answered;     /* the end has worked once in this run */
 };
 
 /* After a failure with code at now_ns. true: try again at *at_ns. */

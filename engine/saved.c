@@ -36,7 +36,7 @@ static bool can_seek(const struct hl_item *it)
     return it->source_caps & HL_CAP_SEEK;
 }
 
-/* ---- The plan -------------------------------------------------------------- */
+/* ---- The plan ----------------------------------------------------------- */
 
 static int choose_chunk_size(struct hl_item *it, struct hl_error *err)
 {
@@ -47,8 +47,7 @@ static int choose_chunk_size(struct hl_item *it, struct hl_error *err)
     if (wanted > 0) {
         if ((uint64_t)wanted > limit) {
             hl_err(err, HAUL_E_LIMIT, 0,
-                   "chunk size %" PRId64 " is above the memory limit",
-                   wanted);
+                   "chunk size %" PRId64 " is above the memory limit", wanted);
             return hl_err_hint(err, "Give --memory at least twice the chunk "
                                     "size.");
         }
@@ -65,7 +64,7 @@ static int choose_chunk_size(struct hl_item *it, struct hl_error *err)
     return 0;
 }
 
-/* ---- Identity -------------------------------------------------------------- */
+/* ---- Identity ----------------------------------------------------------- */
 
 static char *identity_text(const struct hl_item *it)
 {
@@ -75,8 +74,8 @@ static char *identity_text(const struct hl_item *it)
         return hl_strdup("stream");
     return hl_asprintf("size=%" PRIu64 " mtime=%" PRId64
                        " head=%s tail=%s prefix=%" PRIu64 " validator=%s",
-                       i->size, i->mtime_ns, it->head, it->tail,
-                       it->append_at, i->validator);
+                       i->size, i->mtime_ns, it->head, it->tail, it->append_at,
+                       i->validator);
 }
 
 /* What an earlier --resume append took over without a look. */
@@ -93,9 +92,9 @@ static const char *identity_differs(const char *was, const char *is)
 {
     static const char *const facts[] = {"size", "mtime", "head", "tail",
                                         "validator"};
-    static const char *const names[] = {
-        "its size", "its modification time", "its first chunk",
-        "its last chunk", "its validator"};
+    static const char *const names[] = {"its size", "its modification time",
+                                        "its first chunk", "its last chunk",
+                                        "its validator"};
 
     for (size_t i = 0; i < HL_LEN(facts); i++) {
         char key[16];
@@ -133,7 +132,7 @@ static int check_identity(const struct hl_item *it, const char *was,
     return rc;
 }
 
-/* ---- Load ------------------------------------------------------------------ */
+/* ---- Load --------------------------------------------------------------- */
 
 uint8_t *hl_saved_digest_slot(struct hl_item *it, uint64_t index)
 {
@@ -270,8 +269,8 @@ int hl_saved_load(struct hl_item *it, struct hl_error *err)
     if (rc)
         return rc;
     if (t->store && t->found && !t->was_done)
-        rc = hl_store_object_get(t->store, t->saved.id, it->index, &found,
-                                 &o, err);
+        rc = hl_store_object_get(t->store, t->saved.id, it->index, &found, &o,
+                                 err);
     if (rc)
         return rc;
     if (found && o.token) {
@@ -284,15 +283,15 @@ int hl_saved_load(struct hl_item *it, struct hl_error *err)
         rc = load_object(it, &o, err);
     hl_saved_object_fini(&o);
     if (rc == 0 && !it->resume && strcmp(mode, "require") == 0) {
-        hl_err(err, HAUL_E_RESUME, 0,
-               "no interrupted copy of '%s' is known", t->source_name);
+        hl_err(err, HAUL_E_RESUME, 0, "no interrupted copy of '%s' is known",
+               t->source_name);
         rc = hl_err_hint(err, "See haul jobs list; --resume append goes on "
                               "from the size of the target.");
     }
     return rc;
 }
 
-/* ---- Write ----------------------------------------------------------------- */
+/* ---- Write -------------------------------------------------------------- */
 
 int hl_saved_begin(struct hl_item *it, struct hl_error *err)
 {
@@ -318,8 +317,7 @@ int hl_saved_begin(struct hl_item *it, struct hl_error *err)
     return rc;
 }
 
-int hl_saved_token(struct hl_item *it, const char *token,
-                   struct hl_error *err)
+int hl_saved_token(struct hl_item *it, const char *token, struct hl_error *err)
 {
     char *copy = hl_strdup(token);
 
@@ -346,8 +344,7 @@ int hl_saved_reset(struct hl_item *it, struct hl_error *err)
         if (hl_saved_begin(it, err))
             return err->code;
     }
-    return hl_store_chunks_clear(it->t->store, it->t->saved.id, it->index,
-                                 err);
+    return hl_store_chunks_clear(it->t->store, it->t->saved.id, it->index, err);
 }
 
 int hl_saved_chunk(struct hl_item *it, const struct hl_slice *slice,
@@ -406,8 +403,7 @@ void hl_saved_flush(struct hl_item *it, bool now)
         return;
     it->saved_ns = t;
     if (hl_store_chunks_put(it->t->store, it->t->saved.id, it->index,
-                            it->pending, it->pending_count, &it->batch,
-                            &err)) {
+                            it->pending, it->pending_count, &it->batch, &err)) {
         flush_failed(it, &err);
         return;
     }
@@ -436,9 +432,8 @@ void hl_saved_synced(struct hl_item *it)
 {
     struct hl_error err = {0};
 
-    if (is_saved(it) &&
-        hl_store_durable(it->t->store, it->t->saved.id, it->index,
-                         it->syncing_batch, &err))
+    if (is_saved(it) && hl_store_durable(it->t->store, it->t->saved.id,
+                                         it->index, it->syncing_batch, &err))
         flush_failed(it, &err);
 }
 

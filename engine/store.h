@@ -37,26 +37,26 @@ enum hl_saved_state { HL_SAVED_UNFINISHED = 0, HL_SAVED_DONE = 1 };
 /* A transfer as saved. Strings belong to the struct. */
 struct hl_saved {
     int64_t id;
-    char *source, *target;   /* for people, secrets masked */
+    char *source, *target;         /* for people, secrets masked */
     char *source_url, *target_url; /* to open it again, no passwords */
     enum hl_saved_state state;
-    char *error;             /* or NULL */
-    char *digest;            /* of the finished transfer, "xxh128:…", or NULL */
+    char *error;  /* or NULL */
+    char *digest; /* of the finished transfer, "xxh128:…", or NULL */
     int64_t created_s, updated_s;
 };
 void hl_saved_fini(struct hl_saved *t);
 
 /* One object of a transfer as saved. */
 struct hl_saved_object {
-    uint64_t size;           /* or HL_SIZE_UNKNOWN */
+    uint64_t size; /* or HL_SIZE_UNKNOWN */
     uint64_t chunk_size;
-    char *digest_name;       /* of the chunk digests; "" none */
-    char *identity;          /* text made by the engine */
-    char *token;             /* or NULL */
-    char *result;            /* of a finished object: text made by the engine
-                              * to recognise the target again; or NULL */
-    uint64_t batch;          /* newest batch */
-    uint64_t durable_batch;  /* rows of batches <= this are durable */
+    char *digest_name;      /* of the chunk digests; "" none */
+    char *identity;         /* text made by the engine */
+    char *token;            /* or NULL */
+    char *result;           /* of a finished object: text made by the engine
+                             * to recognise the target again; or NULL */
+    uint64_t batch;         /* newest batch */
+    uint64_t durable_batch; /* rows of batches <= this are durable */
     uint64_t acked_bytes;
 };
 void hl_saved_object_fini(struct hl_saved_object *o);
@@ -89,8 +89,7 @@ bool hl_store_locked(struct hl_store *s, int64_t id);
 /* index: 0-based object of the transfer. put inserts or replaces everything
  * but batch numbers and acked_bytes; durable. */
 int hl_store_object_put(struct hl_store *s, int64_t id, uint32_t index,
-                        const struct hl_saved_object *o,
-                        struct hl_error *err);
+                        const struct hl_saved_object *o, struct hl_error *err);
 int hl_store_object_get(struct hl_store *s, int64_t id, uint32_t index,
                         bool *found, struct hl_saved_object *out,
                         struct hl_error *err);
@@ -103,9 +102,9 @@ int hl_store_chunks_clear(struct hl_store *s, int64_t id, uint32_t index,
 
 /* An acknowledged chunk. */
 struct hl_saved_chunk {
-    uint64_t index;  /* offset / chunk size */
-    uint32_t len;    /* bytes; shorter than the chunk size at the end only */
-    uint64_t batch;  /* out of _load; ignored by _put */
+    uint64_t index; /* offset / chunk size */
+    uint32_t len;   /* bytes; shorter than the chunk size at the end only */
+    uint64_t batch; /* out of _load; ignored by _put */
     uint8_t digest[HL_DIGEST_MAX]; /* zero when there is none */
 };
 /* Adds rows in one transaction under a new batch number, which is returned in

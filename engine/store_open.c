@@ -64,10 +64,10 @@ static const char *const migrations[] = {
 };
 #define VERSION ((int)HL_LEN(migrations))
 
-/* ---- Errors -------------------------------------------------------------- */
+/* ---- Errors ------------------------------------------------------------- */
 
-#define READ_ONLY_HINT                                                        \
-    "Make the file and its folder writable for you, or name another file "    \
+#define READ_ONLY_HINT                                                         \
+    "Make the file and its folder writable for you, or name another file "     \
     "with --state FILE."
 
 static int read_only(const char *path, struct hl_error *err)
@@ -79,16 +79,15 @@ static int read_only(const char *path, struct hl_error *err)
 
 static int disk_full(const char *path, int sys_errno, struct hl_error *err)
 {
-    hl_err(err, HAUL_E_STORE, sys_errno,
-           "no space left for state store '%s'", path);
+    hl_err(err, HAUL_E_STORE, sys_errno, "no space left for state store '%s'",
+           path);
     hl_err_hint(err, "Free some space there, or name a file on "
                      "another disk with --state FILE.");
     return HAUL_E_STORE;
 }
 
 /* A file or folder of the store could not be made or opened. */
-static int file_failed(const char *what, const char *path,
-                       struct hl_error *err)
+static int file_failed(const char *what, const char *path, struct hl_error *err)
 {
     int e = errno;
 
@@ -116,8 +115,10 @@ int hl_store_damaged(const struct hl_store *s, const char *detail,
 
 static int locked_store(const struct hl_store *s, struct hl_error *err)
 {
-    hl_err(err, HAUL_E_STORE, 0, "state store '%s' is locked by another "
-           "program", s->path);
+    hl_err(err, HAUL_E_STORE, 0,
+           "state store '%s' is locked by another "
+           "program",
+           s->path);
     hl_err_hint(err, "Close the program that has it open, or name "
                      "another file with --state FILE.");
     return HAUL_E_STORE;
@@ -154,8 +155,7 @@ int hl_store_fail(const struct hl_store *s, const char *doing,
         break;
     }
     hl_err(err, HAUL_E_STORE, 0, "cannot use state store '%s'", s->path);
-    hl_err_detail(err, "%s: %s (SQLite %d)", doing, sqlite3_errmsg(s->db),
-                  rc);
+    hl_err_detail(err, "%s: %s (SQLite %d)", doing, sqlite3_errmsg(s->db), rc);
     hl_err_hint(err, "Name another file with --state FILE if this "
                      "one is not haul's.");
     return HAUL_E_STORE;
@@ -168,7 +168,7 @@ int hl_store_exec(struct hl_store *s, const char *sql, struct hl_error *err)
     return HAUL_OK;
 }
 
-/* ---- Path, folders, permissions ------------------------------------------ */
+/* ---- Path, folders, permissions ----------------------------------------- */
 
 /* XDG base directory specification 0.8: a relative $XDG_STATE_HOME is to be
  * ignored. */
@@ -245,7 +245,7 @@ static void make_private(const struct hl_store *s)
     }
 }
 
-/* ---- Opening ------------------------------------------------------------- */
+/* ---- Opening ------------------------------------------------------------ */
 
 /* First column of the first row of a query. */
 static int query_int(struct hl_store *s, const char *sql, int *out,
@@ -284,8 +284,10 @@ static int identify(struct hl_store *s, int *version, struct hl_error *err)
         return HAUL_E_STORE;
     }
     if (*version > VERSION) {
-        hl_err(err, HAUL_E_STORE, 0, "state store '%s' was written by a "
-               "newer haul", s->path);
+        hl_err(err, HAUL_E_STORE, 0,
+               "state store '%s' was written by a "
+               "newer haul",
+               s->path);
         hl_err_detail(err, "its version is %d, this haul knows %d", *version,
                       VERSION);
         hl_err_hint(err, "Use the newer haul, or name another file "
@@ -303,8 +305,7 @@ static int use_wal(struct hl_store *s, struct hl_error *err)
     int rc = SQLITE_OK;
 
     for (int ms = 0; ms < BUSY_MS; ms += 10) {
-        rc = sqlite3_exec(s->db, "PRAGMA journal_mode = WAL", NULL, NULL,
-                          NULL);
+        rc = sqlite3_exec(s->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
         if (rc != SQLITE_BUSY)
             break;
         nanosleep(&pause, NULL);
@@ -366,10 +367,12 @@ static int open_database(struct hl_store *s, struct hl_error *err)
     if (rc)
         return rc;
     s->sync_full = true;
-    rc = hl_store_exec(s, "PRAGMA synchronous = FULL;"
-                          "PRAGMA foreign_keys = ON;"
-                          "PRAGMA trusted_schema = OFF;"
-                          "PRAGMA secure_delete = FAST", err);
+    rc = hl_store_exec(s,
+                       "PRAGMA synchronous = FULL;"
+                       "PRAGMA foreign_keys = ON;"
+                       "PRAGMA trusted_schema = OFF;"
+                       "PRAGMA secure_delete = FAST",
+                       err);
     if (!rc && version < VERSION)
         rc = migrate(s, err);
     return rc;
@@ -435,9 +438,8 @@ void hl_store_close(struct hl_store *s)
     for (size_t i = 0; i < HL_LEN(s->stmt); i++)
         sqlite3_finalize(s->stmt[i]);
     if (s->db) {
-        (void)sqlite3_wal_checkpoint_v2(s->db, NULL,
-                                        SQLITE_CHECKPOINT_PASSIVE, NULL,
-                                        NULL);
+        (void)sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE,
+                                        NULL, NULL);
         sqlite3_close(s->db);
     }
     if (s->lock_fd >= 0)
@@ -447,7 +449,7 @@ void hl_store_close(struct hl_store *s)
     hl_free(s);
 }
 
-/* ---- Locks --------------------------------------------------------------- */
+/* ---- Locks -------------------------------------------------------------- */
 
 /*
  * Byte id of "<path>.lock", locked for this open file description (Linux
@@ -498,8 +500,7 @@ int hl_store_lock(struct hl_store *s, int64_t id, struct hl_error *err)
     if (!held)
         return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
     s->held = held;
-    if (s->lock_fd >= 0 &&
-        set_lock(s, F_OFD_SETLK, F_WRLCK, id, &fl) != 0) {
+    if (s->lock_fd >= 0 && set_lock(s, F_OFD_SETLK, F_WRLCK, id, &fl) != 0) {
         if (errno == EAGAIN || errno == EACCES)
             return busy_transfer(err);
         hl_err(err, HAUL_E_STORE, errno, "cannot lock '%s.lock'", s->path);
@@ -530,7 +531,6 @@ bool hl_store_locked(struct hl_store *s, int64_t id)
 
     if (is_held(s, id, &at))
         return true;
-    return s->lock_fd >= 0 &&
-           set_lock(s, F_OFD_GETLK, F_WRLCK, id, &fl) == 0 &&
+    return s->lock_fd >= 0 && set_lock(s, F_OFD_GETLK, F_WRLCK, id, &fl) == 0 &&
            fl.l_type != F_UNLCK;
 }

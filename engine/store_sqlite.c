@@ -42,8 +42,8 @@ enum stmt_id {
 };
 static_assert(Q_COUNT <= HL_STORE_STMT_MAX, "enlarge hl_store.stmt");
 
-#define SAVED_COLUMNS                                                         \
-    "id, source, target, source_url, target_url, state, error, digest, "      \
+#define SAVED_COLUMNS                                                          \
+    "id, source, target, source_url, target_url, state, error, digest, "       \
     "created, updated"
 
 /* ?1 is the transfer, ?2 the object wherever a statement has them. */
@@ -111,7 +111,7 @@ static const char *const sql[Q_COUNT] = {
     [Q_FACT_GET] = "SELECT value FROM facts WHERE key = ?1",
 };
 
-/* ---- Statements ---------------------------------------------------------- */
+/* ---- Statements --------------------------------------------------------- */
 
 static int use(struct hl_store *s, enum stmt_id id, sqlite3_stmt **out,
                struct hl_error *err)
@@ -127,8 +127,7 @@ static int use(struct hl_store *s, enum stmt_id id, sqlite3_stmt **out,
 
 /* A statement about a transfer (?1) and one of its objects (?2). */
 static int use_object(struct hl_store *s, enum stmt_id which, int64_t id,
-                      uint32_t index, sqlite3_stmt **out,
-                      struct hl_error *err)
+                      uint32_t index, sqlite3_stmt **out, struct hl_error *err)
 {
     int rc = use(s, which, out, err);
 
@@ -207,7 +206,7 @@ static int touch(struct hl_store *s, int64_t id, struct hl_error *err)
     return run_update(s, q, id, err);
 }
 
-/* ---- Transactions -------------------------------------------------------- */
+/* ---- Transactions ------------------------------------------------------- */
 
 enum sync { SYNC_NORMAL, SYNC_FULL };
 
@@ -217,8 +216,10 @@ static int begin(struct hl_store *s, enum sync sync, struct hl_error *err)
     int rc = HAUL_OK;
 
     if (s->sync_full != full)
-        rc = hl_store_exec(s, full ? "PRAGMA synchronous = FULL"
-                                   : "PRAGMA synchronous = NORMAL", err);
+        rc = hl_store_exec(s,
+                           full ? "PRAGMA synchronous = FULL"
+                                : "PRAGMA synchronous = NORMAL",
+                           err);
     if (rc)
         return rc;
     s->sync_full = full;
@@ -236,7 +237,7 @@ static int end(struct hl_store *s, int rc, struct hl_error *err)
     return rc;
 }
 
-/* ---- Rows to structs ----------------------------------------------------- */
+/* ---- Rows to structs ---------------------------------------------------- */
 
 void hl_saved_fini(struct hl_saved *t)
 {
@@ -291,8 +292,8 @@ static int read_saved(const struct hl_store *s, sqlite3_stmt *q,
 
     memset(t, 0, sizeof(*t));
     t->id = sqlite3_column_int64(q, 0);
-    t->state = sqlite3_column_int(q, 5) == HL_SAVED_DONE
-                   ? HL_SAVED_DONE : HL_SAVED_UNFINISHED;
+    t->state = sqlite3_column_int(q, 5) == HL_SAVED_DONE ? HL_SAVED_DONE
+                                                         : HL_SAVED_UNFINISHED;
     t->created_s = sqlite3_column_int64(q, 8);
     t->updated_s = sqlite3_column_int64(q, 9);
     for (size_t i = 0; !rc && i < HL_LEN(texts); i++) {
@@ -339,7 +340,7 @@ static int read_object(const struct hl_store *s, sqlite3_stmt *q,
     return rc;
 }
 
-/* ---- Transfers ----------------------------------------------------------- */
+/* ---- Transfers ---------------------------------------------------------- */
 
 int hl_store_find(struct hl_store *s, const char *key, bool *found,
                   struct hl_saved *out, struct hl_error *err)
@@ -471,11 +472,10 @@ int hl_store_list(struct hl_store *s, hl_store_transfer_fn *fn, void *user,
     return rc;
 }
 
-/* ---- Objects ------------------------------------------------------------- */
+/* ---- Objects ------------------------------------------------------------ */
 
 int hl_store_object_put(struct hl_store *s, int64_t id, uint32_t index,
-                        const struct hl_saved_object *o,
-                        struct hl_error *err)
+                        const struct hl_saved_object *o, struct hl_error *err)
 {
     sqlite3_stmt *q;
     int rc = use_object(s, Q_OBJECT_PUT, id, index, &q, err);
@@ -531,7 +531,7 @@ int hl_store_token_put(struct hl_store *s, int64_t id, uint32_t index,
     return end(s, run_update(s, q, id, err), err);
 }
 
-/* ---- Chunks -------------------------------------------------------------- */
+/* ---- Chunks ------------------------------------------------------------- */
 
 int hl_store_chunks_clear(struct hl_store *s, int64_t id, uint32_t index,
                           struct hl_error *err)
@@ -688,7 +688,7 @@ int hl_store_chunks_load(struct hl_store *s, int64_t id, uint32_t index,
     return rc;
 }
 
-/* ---- Facts --------------------------------------------------------------- */
+/* ---- Facts -------------------------------------------------------------- */
 
 int hl_store_fact_put(struct hl_store *s, const char *key, const char *value,
                       struct hl_error *err)

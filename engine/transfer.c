@@ -23,7 +23,7 @@
  * MaxStartups drops at random), not an evening. */
 #define FIRST_TRIES 3u
 
-/* ---- Engine ---------------------------------------------------------------- */
+/* ---- Engine ------------------------------------------------------------- */
 
 static uint64_t physical_memory(void)
 {
@@ -36,8 +36,7 @@ static uint64_t physical_memory(void)
 
 static uint64_t memory_max(void)
 {
-    return hl_max(hl_min(MEMORY_MAX, physical_memory() / 16),
-                  MEMORY_START / 2);
+    return hl_max(hl_min(MEMORY_MAX, physical_memory() / 16), MEMORY_START / 2);
 }
 
 uint64_t hl_engine_library_bytes(const struct hl_engine *e)
@@ -56,8 +55,8 @@ void hl_engine_set_memory(struct hl_engine *e, uint64_t bytes)
         hl_pool_set_limit(e->pool, hl_min(MEMORY_START, memory_max()));
 }
 
-int hl_engine_new(const struct hl_engine_config *config,
-                  struct hl_engine **out, struct hl_error *err)
+int hl_engine_new(const struct hl_engine_config *config, struct hl_engine **out,
+                  struct hl_error *err)
 {
     struct hl_engine *e = hl_malloc(sizeof(*e));
     int rc;
@@ -150,7 +149,7 @@ int hl_engine_step(struct hl_engine *e, int timeout_ms)
     return !hl_list_empty(&e->transfers);
 }
 
-/* ---- What is saved --------------------------------------------------------- */
+/* ---- What is saved ------------------------------------------------------ */
 
 /* The key's own lock number: two runs may both find nothing saved yet. FNV-1a
  * (Fowler, Noll, Vo), with a bit that no row's id has. */
@@ -163,8 +162,7 @@ static int64_t key_lock(const char *key)
     return (int64_t)((h >> 2) | (UINT64_C(1) << 61));
 }
 
-static int lock_saved(struct hl_transfer *t, int64_t id,
-                      struct hl_error *err)
+static int lock_saved(struct hl_transfer *t, int64_t id, struct hl_error *err)
 {
     int rc = hl_store_lock(t->store, id, err);
 
@@ -243,12 +241,11 @@ static void unlock_saved(struct hl_transfer *t)
     if (t->created)
         hl_store_unlock(t->store, t->saved.id);
     if (t->locked)
-        hl_store_unlock(t->store, t->key ? key_lock(t->key)
-                                         : t->c.remove_id);
+        hl_store_unlock(t->store, t->key ? key_lock(t->key) : t->c.remove_id);
     t->created = t->locked = false;
 }
 
-/* ---- The end --------------------------------------------------------------- */
+/* ---- The end ------------------------------------------------------------ */
 
 static char *saved_digest(struct hl_transfer *t)
 {
@@ -311,8 +308,7 @@ static void finish(struct hl_transfer *t)
     if (t->code && !t->error.code)
         hl_err(&t->error, t->code, 0, "%s", haul_err_text(t->code));
     if (t->created && t->code)
-        hl_store_set_error(t->store, t->saved.id, t->error.message,
-                           &ignored);
+        hl_store_set_error(t->store, t->saved.id, t->error.message, &ignored);
     unlock_saved(t);
     t->end_ns = hl_loop_now(t->e->loop);
     refresh(t, t->end_ns);
@@ -361,7 +357,7 @@ void hl_transfer_item_finished(struct hl_item *it)
         hl_item_stop(&t->items[i], HAUL_E_CANCELED, NULL);
 }
 
-/* ---- What the user sees ---------------------------------------------------- */
+/* ---- What the user sees ------------------------------------------------- */
 
 void hl_transfer_set_state(struct hl_transfer *t, uint32_t state)
 {
@@ -552,10 +548,10 @@ void hl_transfer_item_result(struct hl_transfer *t, uint32_t index,
     memset(out, 0, sizeof(*out));
     out->size = it->size;
     out->chunk_size = it->chunk_size;
-    out->digests = t->c.digest && (read || !it->append_at) &&
-                           it->step == HL_ITEM_DONE
-                       ? it->digests
-                       : NULL;
+    out->digests =
+        t->c.digest && (read || !it->append_at) && it->step == HL_ITEM_DONE
+            ? it->digests
+            : NULL;
     out->whole = it->has_whole ? it->whole : NULL;
     out->target = &it->target_url;
     out->durable = it->durable;
@@ -572,8 +568,7 @@ void hl_transfer_item_result(struct hl_transfer *t, uint32_t index,
     else if (it->remote_checked)
         out->verified = "remote";
     else
-        out->verified = it->size_checked || it->already_there ? "size"
-                                                              : "ack";
+        out->verified = it->size_checked || it->already_there ? "size" : "ack";
 }
 
 const char *hl_transfer_saved_digest(struct hl_transfer *t)
@@ -581,7 +576,7 @@ const char *hl_transfer_saved_digest(struct hl_transfer *t)
     return t->was_done ? t->saved.digest : NULL;
 }
 
-/* ---- Life ------------------------------------------------------------------ */
+/* ---- Life --------------------------------------------------------------- */
 
 static int copy_names(struct hl_transfer *t)
 {

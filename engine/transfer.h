@@ -18,12 +18,12 @@ struct hl_transfer;
 
 struct hl_engine_config {
     bool virtual_time;
-    uint32_t workers;      /* threads; 0: inline (virtual time) */
-    uint64_t seed;         /* of jitter and temporary names */
+    uint32_t workers;         /* threads; 0: inline (virtual time) */
+    uint64_t seed;            /* of jitter and temporary names */
     const struct hl_log *log; /* lives longer than the engine */
 };
-int hl_engine_new(const struct hl_engine_config *config,
-                  struct hl_engine **out, struct hl_error *err);
+int hl_engine_new(const struct hl_engine_config *config, struct hl_engine **out,
+                  struct hl_error *err);
 /* Every transfer must be freed. Accepts NULL. */
 void hl_engine_free(struct hl_engine *e);
 
@@ -70,10 +70,10 @@ struct hl_transfer_config {
     struct hl_endpoint *source, *target;
     const struct hl_item_config *items;
     uint32_t item_count;
-    const struct hl_opts *opts;      /* lives longer */
-    const struct hl_digest *digest;  /* of chunks; NULL: none */
+    const struct hl_opts *opts;       /* lives longer */
+    const struct hl_digest *digest;   /* of chunks; NULL: none */
     const struct hl_digest *identity; /* of first and last chunk; not NULL */
-    const char *key;                 /* NULL: no state is kept */
+    const char *key;                  /* NULL: no state is kept */
     /* For the state store; masked, without passwords. */
     const char *source_name, *target_name, *source_url, *target_url;
     /* CHECK */
@@ -100,12 +100,12 @@ void hl_transfer_stats(struct hl_transfer *t, struct haul_stats *out);
 /* What an object became; valid from end() on. */
 struct hl_item_result {
     uint64_t size, chunk_size;
-    const uint8_t *digests;   /* one a chunk, or NULL: not all are known */
-    const uint8_t *whole;     /* or NULL */
-    const char *verified;     /* "none" "ack" "size" "remote" "readback" */
+    const uint8_t *digests;      /* one a chunk, or NULL: not all are known */
+    const uint8_t *whole;        /* or NULL */
+    const char *verified;        /* "none" "ack" "size" "remote" "readback" */
     const struct hl_url *target; /* the final name */
     bool durable, already_there, dry_run;
-    uint64_t unverified_bytes; /* of --resume append */
+    uint64_t unverified_bytes;       /* of --resume append */
     uint64_t bad_chunks, bad_offset; /* CHECK: chunks that differ, first */
 };
 void hl_transfer_item_result(struct hl_transfer *t, uint32_t index,

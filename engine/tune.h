@@ -16,23 +16,23 @@
 #include "base.h"
 
 struct hl_tune {
-    uint32_t streams;      /* wanted now */
-    uint32_t streams_max;  /* never more */
-    uint32_t before;       /* before the step under test; 0: none */
+    uint32_t streams;     /* wanted now */
+    uint32_t streams_max; /* never more */
+    uint32_t before;      /* before the step under test; 0: none */
     uint64_t rate_before;
-    uint64_t step_ns;      /* since when all wanted streams are up; 0 never
-                            * sampled */
+    uint64_t step_ns; /* since when all wanted streams are up; 0 never
+                       * sampled */
     uint64_t rest_until_ns, rest_ns;
 };
 
 struct hl_tune_sample {
     uint64_t now_ns;
-    uint64_t rtt_ns;       /* 0 unknown */
-    uint64_t rate;         /* acknowledged bytes per second since the last
-                            * sample */
-    uint32_t open;         /* streams that really are up */
-    uint32_t limit;        /* the server takes no more than this; 0 unknown */
-    bool window_limited;   /* streams wait for the peer's window */
+    uint64_t rtt_ns;     /* 0 unknown */
+    uint64_t rate;       /* acknowledged bytes per second since the last
+                          * sample */
+    uint32_t open;       /* streams that really are up */
+    uint32_t limit;      /* the server takes no more than this; 0 unknown */
+    bool window_limited; /* streams wait for the peer's window */
 };
 
 /* fixed: the user's number, 0 when haul decides. */

@@ -77,8 +77,8 @@ static int decode_span(char **out, const char *s, size_t len)
     return 0;
 }
 
-static int decode_part(char **out, const char *s, size_t len,
-                       const char *text, struct hl_error *err)
+static int decode_part(char **out, const char *s, size_t len, const char *text,
+                       struct hl_error *err)
 {
     int rc = decode_span(out, s, len);
 
@@ -87,7 +87,7 @@ static int decode_part(char **out, const char *s, size_t len,
     return rc;
 }
 
-/* ---- Parsing ------------------------------------------------------------- */
+/* ---- Parsing ------------------------------------------------------------ */
 
 /* A leading '-' would be an option and a shell character a command when the
  * name reaches a ProxyCommand (CVE-2023-51385). */
@@ -300,9 +300,8 @@ static int parse_form(const char *text, struct hl_url *out,
     const char *colon;
 
     if (strcmp(text, "-") == 0)
-        return copy_span(&out->scheme, text, 1)
-                   ? HAUL_E_NOMEM
-                   : copy_span(&out->path, "", 0);
+        return copy_span(&out->scheme, text, 1) ? HAUL_E_NOMEM
+                                                : copy_span(&out->path, "", 0);
     if (strncmp(text, "mem:", 4) == 0 || strncmp(text, "faulty:", 7) == 0)
         return parse_opaque(text, out);
     if (scheme_len)
@@ -319,8 +318,7 @@ static void set_folder(struct hl_url *u)
 {
     size_t len = strlen(u->path);
 
-    u->folder = len ? u->path[len - 1] == '/'
-                    : strcmp(u->scheme, "sftp") == 0;
+    u->folder = len ? u->path[len - 1] == '/' : strcmp(u->scheme, "sftp") == 0;
 }
 
 int hl_url_parse(const char *text, struct hl_url *out, struct hl_error *err)
@@ -374,7 +372,7 @@ void hl_url_fini(struct hl_url *u)
     memset(u, 0, sizeof(*u));
 }
 
-/* ---- Display ------------------------------------------------------------- */
+/* ---- Display ------------------------------------------------------------ */
 
 /* Grows from a block that is large enough, see hl_url_display(). */
 static char *put_span(char *at, const char *s, size_t len)
@@ -409,9 +407,9 @@ static char *put_encoded(char *at, const char *s, const char *special)
 
 static bool is_secret(const char *key, size_t key_len, size_t value_len)
 {
-    static const char *const words[] = {"token", "secret", "pass", "pwd",
-                                        "key",   "sig",    "cred", "auth",
-                                        "session"};
+    static const char *const words[] = {"token", "secret", "pass",
+                                        "pwd",   "key",    "sig",
+                                        "cred",  "auth",   "session"};
     char name[QUERY_KEY_MAX + 1];
 
     if (value_len == 0)
@@ -487,10 +485,10 @@ static size_t text_bytes(const char *s)
 char *hl_url_display(const struct hl_url *u)
 {
     /* An escape makes three bytes of one; a mask is not longer than that. */
-    size_t cap = 3 * (text_bytes(u->scheme) + text_bytes(u->user) +
-                      text_bytes(u->host) + text_bytes(u->path) +
-                      text_bytes(u->query)) +
-                 sizeof("://@[]:65535/~/?");
+    size_t cap =
+        3 * (text_bytes(u->scheme) + text_bytes(u->user) + text_bytes(u->host) +
+             text_bytes(u->path) + text_bytes(u->query)) +
+        sizeof("://@[]:65535/~/?");
     char *text, *at;
 
     if (strcmp(u->scheme, "-") == 0 || strcmp(u->scheme, "file") == 0)
@@ -518,7 +516,7 @@ char *hl_url_display(const struct hl_url *u)
     return text;
 }
 
-/* ---- Parts --------------------------------------------------------------- */
+/* ---- Parts -------------------------------------------------------------- */
 
 char *hl_url_query(const struct hl_url *u, const char *key)
 {

@@ -85,8 +85,8 @@ int hl_workers_new(struct hl_loop *loop, uint32_t count,
     pthread_cond_init(&w->wake, NULL);
     hl_list_init(&w->queue);
     while (w->count < count && rc == 0) {
-        rc = hl_thread_start(&w->threads[w->count], "haul-worker",
-                             worker_main, w);
+        rc = hl_thread_start(&w->threads[w->count], "haul-worker", worker_main,
+                             w);
         if (rc == 0)
             w->count++;
     }

@@ -146,16 +146,16 @@ enum haul_opt_scope { HAUL_OPT_ENGINE = 1, HAUL_OPT_TRANSFER = 2 };
 /* Describes one option; the command, the man page, the shell completion and
  * language bindings are made from it. */
 struct haul_opt_info {
-    const char *name;     /* "chunk-size", also the command's --chunk-size */
-    const char *argument; /* "SIZE", "auto|never|…", NULL for a flag */
-    const char *group;    /* "transfer" "speed" "patience" "SSH" "talk" */
-    const char *help;     /* a few words */
+    const char *name;      /* "chunk-size", also the command's --chunk-size */
+    const char *argument;  /* "SIZE", "auto|never|…", NULL for a flag */
+    const char *group;     /* "transfer" "speed" "patience" "SSH" "talk" */
+    const char *help;      /* a few words */
     const char *dflt_text; /* default of a text option, or NULL */
-    int64_t min, max;     /* of a number */
-    int64_t dflt;         /* of a number; -1: haul decides */
-    uint16_t id;          /* enum haul_opt */
-    uint16_t type;        /* enum haul_opt_type */
-    uint16_t scope;       /* enum haul_opt_scope */
+    int64_t min, max;      /* of a number */
+    int64_t dflt;          /* of a number; -1: haul decides */
+    uint16_t id;           /* enum haul_opt */
+    uint16_t type;         /* enum haul_opt_type */
+    uint16_t scope;        /* enum haul_opt_scope */
 };
 
 /* Iterates: start with NULL, ends with NULL. */
@@ -169,10 +169,8 @@ haul_opt_next(const struct haul_opt_info *prev);
  * haul_engine_error() or haul_transfer_error() then say what is wrong.
  */
 HAUL_API int haul_engine_set_i64(struct haul_engine *e, int opt, int64_t v);
-HAUL_API int haul_engine_set_str(struct haul_engine *e, int opt,
-                                 const char *v);
-HAUL_API int haul_transfer_set_i64(struct haul_transfer *t, int opt,
-                                   int64_t v);
+HAUL_API int haul_engine_set_str(struct haul_engine *e, int opt, const char *v);
+HAUL_API int haul_transfer_set_i64(struct haul_transfer *t, int opt, int64_t v);
 HAUL_API int haul_transfer_set_str(struct haul_transfer *t, int opt,
                                    const char *v);
 
@@ -238,18 +236,18 @@ HAUL_API const char *haul_limit_name(int limit);
 /* A snapshot. The caller sets .size. */
 struct haul_stats {
     uint32_t size;
-    uint32_t state;          /* enum haul_state */
-    uint64_t bytes;          /* of the source; UINT64_MAX while unknown */
-    uint64_t read_bytes;     /* read from the source in this run */
-    uint64_t sent_bytes;     /* taken by the target driver in this run */
-    uint64_t acked_bytes;    /* confirmed by the target, earlier runs too */
-    uint64_t resumed_bytes;  /* confirmed by earlier runs */
-    uint64_t resent_bytes;   /* sent more than once in this run */
-    uint64_t elapsed_ns;     /* since start */
-    uint64_t rate;           /* acknowledged bytes per second, lately */
-    uint64_t rtt_ns;         /* round trip of the link, 0 unknown */
-    uint64_t memory_bytes;   /* held in buffers */
-    uint32_t limit;          /* enum haul_limit, lately */
+    uint32_t state;         /* enum haul_state */
+    uint64_t bytes;         /* of the source; UINT64_MAX while unknown */
+    uint64_t read_bytes;    /* read from the source in this run */
+    uint64_t sent_bytes;    /* taken by the target driver in this run */
+    uint64_t acked_bytes;   /* confirmed by the target, earlier runs too */
+    uint64_t resumed_bytes; /* confirmed by earlier runs */
+    uint64_t resent_bytes;  /* sent more than once in this run */
+    uint64_t elapsed_ns;    /* since start */
+    uint64_t rate;          /* acknowledged bytes per second, lately */
+    uint64_t rtt_ns;        /* round trip of the link, 0 unknown */
+    uint64_t memory_bytes;  /* held in buffers */
+    uint32_t limit;         /* enum haul_limit, lately */
     uint32_t connections;
     uint32_t streams;
     uint32_t retries;
@@ -258,22 +256,22 @@ struct haul_stats {
 /* What a finished transfer did. The caller sets .size. */
 struct haul_result {
     uint32_t size;
-    int32_t code;           /* enum haul_err, HAUL_OK */
-    const char *source;     /* as given, secrets masked */
-    const char *target;     /* the final name, secrets masked */
-    const char *digest;     /* "xxh128:HEX" of the whole, or "root:HEX" when
-                             * it was not read in order in one run; NULL */
-    const char *verified;   /* "none" "ack" "size" "remote" "readback" */
-    const char *note;       /* "already there, verified", or NULL */
-    uint64_t bytes;         /* of the object */
+    int32_t code;         /* enum haul_err, HAUL_OK */
+    const char *source;   /* as given, secrets masked */
+    const char *target;   /* the final name, secrets masked */
+    const char *digest;   /* "xxh128:HEX" of the whole, or "root:HEX" when
+                           * it was not read in order in one run; NULL */
+    const char *verified; /* "none" "ack" "size" "remote" "readback" */
+    const char *note;     /* "already there, verified", or NULL */
+    uint64_t bytes;       /* of the object */
     uint64_t acked_bytes;
-    uint64_t resumed_from;  /* acknowledged by earlier runs */
+    uint64_t resumed_from; /* acknowledged by earlier runs */
     uint64_t resent_bytes;
-    uint64_t sent_bytes;    /* in this run */
+    uint64_t sent_bytes; /* in this run */
     uint64_t elapsed_ns;
     uint32_t connections, streams; /* the most at once */
-    uint32_t limit;         /* enum haul_limit over the whole run */
-    uint32_t durable;       /* 1: the target confirmed stable storage */
+    uint32_t limit;                /* enum haul_limit over the whole run */
+    uint32_t durable;              /* 1: the target confirmed stable storage */
 };
 
 enum haul_event_type {
@@ -328,8 +326,7 @@ HAUL_API int haul_transfer_result(struct haul_transfer *t,
 /* Fills the first cause of the failure; .code is HAUL_OK when there is none. */
 HAUL_API int haul_transfer_error(struct haul_transfer *t,
                                  struct haul_error *error);
-HAUL_API int haul_engine_error(struct haul_engine *e,
-                               struct haul_error *error);
+HAUL_API int haul_engine_error(struct haul_engine *e, struct haul_error *error);
 
 /* ---- Logging ----------------------------------------------------------- */
 

@@ -15,14 +15,14 @@ extern "C" {
 /* One remembered transfer. Strings are valid during the call only. */
 struct haul_job {
     uint32_t size;
-    int64_t id;            /* what haul jobs prints */
-    const char *source;    /* secrets masked */
+    int64_t id;         /* what haul jobs prints */
+    const char *source; /* secrets masked */
     const char *target;
-    const char *state;     /* "unfinished" "running" "done" */
-    const char *error;     /* message that ended the last run, or NULL */
-    uint64_t bytes;        /* UINT64_MAX: unknown */
+    const char *state; /* "unfinished" "running" "done" */
+    const char *error; /* message that ended the last run, or NULL */
+    uint64_t bytes;    /* UINT64_MAX: unknown */
     uint64_t acked_bytes;
-    int64_t created_s;     /* Unix time */
+    int64_t created_s; /* Unix time */
     int64_t updated_s;
     const char *temporary; /* name on the target while unfinished, or NULL */
 };
@@ -32,8 +32,8 @@ typedef int haul_job_fn(void *user, const struct haul_job *job);
 
 /* id 0: all, oldest first; otherwise that one, HAUL_E_INVAL when there is
  * none. */
-HAUL_API int haul_jobs_list(struct haul_engine *e, int64_t id,
-                            haul_job_fn *fn, void *user);
+HAUL_API int haul_jobs_list(struct haul_engine *e, int64_t id, haul_job_fn *fn,
+                            void *user);
 
 /* Makes a transfer that, started and run, removes what the unfinished
  * transfer left at its target and then its state. With forget set the state

@@ -57,8 +57,8 @@ static bool begin(struct hl_op *op, struct callback_object **obj)
 
 /* What the caller's function returned, or an error when it is none of what
  * haul.h allows. */
-static int64_t checked(const struct callback_object *obj, int64_t n,
-                       size_t len, int dflt, struct hl_error *err)
+static int64_t checked(const struct callback_object *obj, int64_t n, size_t len,
+                       int dflt, struct hl_error *err)
 {
     const char *name = endpoint_of(obj)->name;
 
@@ -74,7 +74,7 @@ static int64_t checked(const struct callback_object *obj, int64_t n,
                   haul_err_text((int)n));
 }
 
-/* ---- Source -------------------------------------------------------------- */
+/* ---- Source ------------------------------------------------------------- */
 
 static int64_t fill(struct callback_object *obj, struct hl_io *op)
 {
@@ -114,12 +114,11 @@ static void do_read(struct hl_task *task)
         finish(obj, &op->op, 0);
         return;
     }
-    if (endpoint_of(obj)->size == HL_SIZE_UNKNOWN &&
-        op->offset != obj->next) {
+    if (endpoint_of(obj)->size == HL_SIZE_UNKNOWN && op->offset != obj->next) {
         finish(obj, &op->op,
                hl_err(&op->op.error, HAUL_E_NOTSUP, 0,
-                      "'%s' cannot be read at %" PRIu64,
-                      endpoint_of(obj)->name, op->offset));
+                      "'%s' cannot be read at %" PRIu64, endpoint_of(obj)->name,
+                      op->offset));
         return;
     }
     rc = (int)fill(obj, op);
@@ -137,7 +136,7 @@ static void callback_read(struct hl_object *base, struct hl_io *op)
         finish((struct callback_object *)base, &op->op, HAUL_E_NOTSUP);
 }
 
-/* ---- Target -------------------------------------------------------------- */
+/* ---- Target ------------------------------------------------------------- */
 
 static int drain(struct callback_object *obj, struct hl_io *op)
 {
@@ -148,8 +147,7 @@ static int drain(struct callback_object *obj, struct hl_io *op)
     while (at < op->len) {
         if (atomic_load(&obj->aborted))
             return HAUL_E_CANCELED;
-        n = ep->write(ep->user, op->data + at, op->len - at,
-                      op->offset + at);
+        n = ep->write(ep->user, op->data + at, op->len - at, op->offset + at);
         n = checked(obj, n, op->len - at, HAUL_E_WRITE, &op->op.error);
         if (n < 0)
             return (int)n;
@@ -213,7 +211,7 @@ static void callback_token_saved(struct hl_object *base, int rc)
     (void)rc; /* the engine fails by itself */
 }
 
-/* ---- Both ---------------------------------------------------------------- */
+/* ---- Both --------------------------------------------------------------- */
 
 static void do_stat(struct hl_task *task)
 {
@@ -235,8 +233,7 @@ static void callback_stat(struct hl_object *base, struct hl_stat *op)
     submit(base, &op->op, do_stat);
 }
 
-static void open_target(const struct callback_endpoint *ep,
-                        struct hl_open *op)
+static void open_target(const struct callback_endpoint *ep, struct hl_open *op)
 {
     op->layout.caps = HL_CAP_SEEK | HL_CAP_IN_PLACE;
     if (ep->named)
@@ -267,8 +264,8 @@ static void do_open(struct hl_task *task)
     if (ep->role == HL_ROLE_TARGET)
         open_target(ep, op);
     else
-        op->layout.caps = ep->size == HL_SIZE_UNKNOWN ? HL_CAP_ORDERED
-                                                      : HL_CAP_SEEK;
+        op->layout.caps =
+            ep->size == HL_SIZE_UNKNOWN ? HL_CAP_ORDERED : HL_CAP_SEEK;
     finish(obj, &op->op, 0);
 }
 
@@ -318,8 +315,7 @@ static void callback_close(struct hl_object *base)
 
 static int callback_endpoint_new(const struct hl_env *env,
                                  const struct hl_url *url,
-                                 struct hl_endpoint **out,
-                                 struct hl_error *err)
+                                 struct hl_endpoint **out, struct hl_error *err)
 {
     (void)env;
     (void)url;
@@ -393,7 +389,7 @@ int hl_callback_target_new(const struct hl_env *env, const char *name,
     return 0;
 }
 
-static const char *const callback_schemes[] = { NULL };
+static const char *const callback_schemes[] = {NULL};
 
 const struct hl_driver hl_driver_callback = {
     .name = "callback",

@@ -36,12 +36,11 @@
 #include "ranges.h"
 
 static const size_t kind_size[FAULTY_COUNT] = {
-    sizeof(struct hl_stat), sizeof(struct hl_open),
-    sizeof(struct hl_io), sizeof(struct hl_io),
-    sizeof(struct hl_op), sizeof(struct hl_commit),
-    sizeof(struct hl_suspend), sizeof(struct hl_op),
-    sizeof(struct hl_remote_digest)
-};
+    sizeof(struct hl_stat),         sizeof(struct hl_open),
+    sizeof(struct hl_io),           sizeof(struct hl_io),
+    sizeof(struct hl_op),           sizeof(struct hl_commit),
+    sizeof(struct hl_suspend),      sizeof(struct hl_op),
+    sizeof(struct hl_remote_digest)};
 
 struct inner_endpoint {
     struct hl_node node;
@@ -59,12 +58,12 @@ struct faulty_object {
     struct hl_object *inner;
     struct faulty_options opts;
     struct hl_random random;
-    uint64_t bytes;   /* read and written so far */
-    bool spent;       /* once=1 happened */
+    uint64_t bytes; /* read and written so far */
+    bool spent;     /* once=1 happened */
     bool aborting;
     uint32_t caps;
-    bool one_part;    /* ordered as a whole */
-    uint64_t last_ns; /* ordered: when the latest operation starts */
+    bool one_part;          /* ordered as a whole */
+    uint64_t last_ns;       /* ordered: when the latest operation starts */
     struct hl_list delayed; /* struct faulty_op, timer set */
     struct hl_list hung;    /* struct faulty_op */
     struct hl_list breaks;  /* struct part_break */
@@ -120,7 +119,7 @@ static struct hl_loop *loop_of(const struct faulty_object *obj)
     return obj->base.endpoint->env->loop;
 }
 
-/* ---- Decisions ----------------------------------------------------------- */
+/* ---- Decisions ---------------------------------------------------------- */
 
 /* Does a fault of this rate happen now? */
 static bool roll(struct faulty_object *obj, uint64_t rate)
@@ -135,8 +134,8 @@ static bool roll(struct faulty_object *obj, uint64_t rate)
 
 static int pick_code(struct faulty_object *obj)
 {
-    static const int codes[] = { HAUL_E_RESET, HAUL_E_REMOTE_IO,
-                                 HAUL_E_REMOTE_BUSY };
+    static const int codes[] = {HAUL_E_RESET, HAUL_E_REMOTE_IO,
+                                HAUL_E_REMOTE_BUSY};
 
     return codes[hl_random_below(&obj->random, HL_LEN(codes))];
 }
@@ -166,13 +165,12 @@ static void make_plan(struct faulty_object *obj, struct faulty_op *f)
         return;
     if (!(obj->caps & HL_CAP_ORDERED) && f->in.io.len > 1 &&
         roll(obj, obj->opts.shorter))
-        p->len = 1 + (uint32_t)hl_random_below(&obj->random,
-                                               f->in.io.len - 1);
+        p->len = 1 + (uint32_t)hl_random_below(&obj->random, f->in.io.len - 1);
     if (roll(obj, obj->opts.flip))
         p->flip = hl_random_next(&obj->random) | 1;
 }
 
-/* ---- Broken parts of ordered objects ------------------------------------- */
+/* ---- Broken parts of ordered objects ------------------------------------ */
 
 static bool is_stream(const struct faulty_op *f)
 {
@@ -236,14 +234,13 @@ static void plan_stream(struct faulty_object *obj, struct faulty_op *f)
         note_break(f, f->plan);
 }
 
-/* ---- Operations ---------------------------------------------------------- */
+/* ---- Operations --------------------------------------------------------- */
 
 static void fail(struct faulty_op *f, int code)
 {
     static const char *const names[FAULTY_COUNT] = {
-        "stat", "open", "read", "write", "sync", "commit", "suspend",
-        "discard", "digest"
-    };
+        "stat",   "open",    "read",    "write", "sync",
+        "commit", "suspend", "discard", "digest"};
     struct hl_op *outer = f->outer;
 
     hl_err(&outer->error, code, 0, "'faulty' %s: %s", names[f->kind],
@@ -281,8 +278,8 @@ static void inner_done(struct hl_op *op)
         flush_acks(f->obj);
     if (f->kind == FAULTY_OPEN && !op->rc) {
         f->obj->caps = f->in.open.layout.caps;
-        f->obj->one_part = f->obj->base.role == HL_ROLE_SOURCE ||
-                           !f->in.open.layout.part_size;
+        f->obj->one_part =
+            f->obj->base.role == HL_ROLE_SOURCE || !f->in.open.layout.part_size;
     }
     copy_op(outer, op, f->kind);
     outer->rc = op->rc;
@@ -431,22 +428,19 @@ static void faulty_remote_digest(struct hl_object *base,
     submit(base, FAULTY_DIGEST, &op->op, NULL);
 }
 
-/* ---- What the inner target reports --------------------------------------- */
+/* ---- What the inner target reports -------------------------------------- */
 
-static void tell_acked(struct faulty_object *obj, uint64_t offset,
-                       uint64_t len)
+static void tell_acked(struct faulty_object *obj, uint64_t offset, uint64_t len)
 {
     if (len)
         obj->base.events->acked(obj->base.events_user, offset, len);
 }
 
-static void tell_lost(struct faulty_object *obj, uint64_t offset,
-                      uint64_t len)
+static void tell_lost(struct faulty_object *obj, uint64_t offset, uint64_t len)
 {
-    struct hl_error error = { 0 };
+    struct hl_error error = {0};
 
-    hl_err(&error, pick_code(obj), 0, "'faulty' lost %" PRIu64 " bytes",
-           len);
+    hl_err(&error, pick_code(obj), 0, "'faulty' lost %" PRIu64 " bytes", len);
     if (len)
         obj->base.events->lost(obj->base.events_user, offset, len, &error);
 }
@@ -481,10 +475,10 @@ static void ack_late(struct faulty_object *obj, uint64_t offset, uint64_t len)
     a->len = len;
     a->timer.fn = ack_due;
     hl_list_append(&obj->acks, &a->node);
-    hl_timer_set(loop_of(obj), &a->timer,
-                 hl_loop_now(loop_of(obj)) +
-                     1000 * hl_random_below(&obj->random,
-                                            obj->opts.delay_us + 1000));
+    hl_timer_set(
+        loop_of(obj), &a->timer,
+        hl_loop_now(loop_of(obj)) +
+            1000 * hl_random_below(&obj->random, obj->opts.delay_us + 1000));
 }
 
 static void flush_acks(struct faulty_object *obj)
@@ -563,13 +557,13 @@ static void faulty_token_saved(struct hl_object *base, int rc)
         inner->driver->token_saved(inner, rc);
 }
 
-/* ---- Abort and unstall --------------------------------------------------- */
+/* ---- Abort and unstall -------------------------------------------------- */
 
 /* Hands back everything that is held here. */
 static void drop_held(struct faulty_object *obj, int code)
 {
-    struct plan plan = { .code = code };
-    struct hl_error error = { 0 };
+    struct plan plan = {.code = code};
+    struct hl_error error = {0};
     struct faulty_op *f;
     struct hl_node *n;
     size_t i;
@@ -652,7 +646,7 @@ static void faulty_flow(struct hl_endpoint *base, struct hl_flow *out)
         inner->driver->flow(inner, out);
 }
 
-/* ---- Endpoints and objects ----------------------------------------------- */
+/* ---- Endpoints and objects ---------------------------------------------- */
 
 static int inner_endpoint(struct faulty_endpoint *ep, struct hl_url *url,
                           struct hl_endpoint **out, struct hl_error *err)
@@ -670,8 +664,7 @@ static int inner_endpoint(struct faulty_endpoint *ep, struct hl_url *url,
             return 0;
     }
     if (!driver)
-        return hl_err(err, HAUL_E_NOTSUP, 0, "no driver for '%s'",
-                      url->scheme);
+        return hl_err(err, HAUL_E_NOTSUP, 0, "no driver for '%s'", url->scheme);
     in = hl_malloc(sizeof(*in));
     if (!in)
         return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
@@ -727,9 +720,9 @@ static void faulty_endpoint_free(struct hl_endpoint *base)
     hl_free(ep);
 }
 
-static int faulty_object_new(struct hl_endpoint *base,
-                             const struct hl_url *url, enum hl_role role,
-                             struct hl_object **out, struct hl_error *err)
+static int faulty_object_new(struct hl_endpoint *base, const struct hl_url *url,
+                             enum hl_role role, struct hl_object **out,
+                             struct hl_error *err)
 {
     struct faulty_object *obj = hl_malloc(sizeof(*obj));
     struct hl_endpoint *ep = NULL;
@@ -777,7 +770,7 @@ static void faulty_close(struct hl_object *base)
     hl_free(obj);
 }
 
-static const char *const faulty_schemes[] = { "faulty", NULL };
+static const char *const faulty_schemes[] = {"faulty", NULL};
 
 const struct hl_driver hl_driver_faulty = {
     .name = "faulty",

@@ -210,8 +210,9 @@ static int open_seekable(struct hl_file_obj *obj, const struct stat *st,
     }
     /* With O_DIRECT at hand what is read through the cache needs no
      * read-ahead, which would bring pages that nobody had. */
-    posix_fadvise(obj->fd, 0, 0, obj->direct_fd >= 0 ? POSIX_FADV_RANDOM
-                                                     : POSIX_FADV_SEQUENTIAL);
+    posix_fadvise(obj->fd, 0, 0,
+                  obj->direct_fd >= 0 ? POSIX_FADV_RANDOM
+                                      : POSIX_FADV_SEQUENTIAL);
     hl_file_probe_init(obj, o->identity.size);
     hl_file_ring_need(hl_file_ep(obj));
     return 0;
@@ -323,8 +324,8 @@ static int run(struct hl_file_req *r)
     case HL_FILE_SYNC:
         return hl_file_target_sync(obj, &r->op->error);
     case HL_FILE_COMMIT:
-        return hl_file_target_commit(
-            obj, HL_CONTAINER(r->op, struct hl_commit, op));
+        return hl_file_target_commit(obj,
+                                     HL_CONTAINER(r->op, struct hl_commit, op));
     case HL_FILE_SUSPEND:
         return hl_file_target_suspend(
             obj, HL_CONTAINER(r->op, struct hl_suspend, op));
@@ -532,13 +533,12 @@ static void file_abort(struct hl_object *base, struct hl_op *op)
         obj->abort_op = op;
     pthread_mutex_unlock(&ep->lock);
     while ((n = hl_list_pop(&canceled)))
-        hl_file_end(HL_CONTAINER(n, struct hl_file_req, node),
-                    HAUL_E_CANCELED);
+        hl_file_end(HL_CONTAINER(n, struct hl_file_req, node), HAUL_E_CANCELED);
     if (idle)
         hl_op_finish(ep->base.env->loop, op, 0);
 }
 
-static const char *const schemes[] = { "file", "-", NULL };
+static const char *const schemes[] = {"file", "-", NULL};
 
 const struct hl_driver hl_driver_file = {
     .name = "file",

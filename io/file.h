@@ -56,12 +56,12 @@ struct hl_file_req {
     enum hl_file_kind kind;
     char *token; /* discard */
     /* Reads and writes: the step under way. */
-    uint32_t size; /* bytes asked for in it */
+    uint32_t size;   /* bytes asked for in it */
     uint32_t cached; /* bytes written through the page cache, of all steps */
-    bool direct;   /* through direct_fd */
-    bool drop;     /* nothing of it was cached before */
-    bool again;    /* the ring was told EAGAIN: let a worker wait */
-    bool saved;    /* open: the token is durable */
+    bool direct;     /* through direct_fd */
+    bool drop;       /* nothing of it was cached before */
+    bool again;      /* the ring was told EAGAIN: let a worker wait */
+    bool saved;      /* open: the token is durable */
 };
 
 /* How residency is found out. */
@@ -92,7 +92,7 @@ struct hl_file_obj {
     char *path;
     bool dash; /* scheme "-" */
     /* Set by open. */
-    int fd, direct_fd; /* -1 none */
+    int fd, direct_fd;             /* -1 none */
     struct hl_file_stream *stream; /* pipe, device, "-": instead of fd */
     enum hl_file_probe probe;
     void *map; /* never touched: for mincore */
@@ -160,8 +160,7 @@ void hl_file_threads_stop(struct hl_file_ep *ep);
  * is refused. A thread of the pool. */
 void hl_file_ring_need(struct hl_file_ep *ep);
 /* Lock held. */
-void hl_file_ring_add_locked(struct hl_file_ring *ring,
-                             struct hl_file_req *r);
+void hl_file_ring_add_locked(struct hl_file_ring *ring, struct hl_file_req *r);
 /* Lock held: moves the queued requests of obj to out. */
 void hl_file_ring_take_locked(struct hl_file_ring *ring,
                               const struct hl_file_obj *obj,
@@ -178,11 +177,9 @@ void hl_file_take(struct hl_list *list, const struct hl_file_obj *obj,
 int hl_file_stream_new(struct hl_file_obj *obj, int fd, const char *path,
                        struct hl_error *err);
 /* Lock held. */
-void hl_file_stream_add_locked(struct hl_file_stream *s,
-                               struct hl_file_req *r);
+void hl_file_stream_add_locked(struct hl_file_stream *s, struct hl_file_req *r);
 /* Lock held: moves what is queued to out and interrupts what waits. */
-void hl_file_stream_abort_locked(struct hl_file_stream *s,
-                                 struct hl_list *out);
+void hl_file_stream_abort_locked(struct hl_file_stream *s, struct hl_list *out);
 /* What fd is written to can be made durable: does it. */
 int hl_file_stream_sync(struct hl_file_stream *s, bool *durable,
                         struct hl_error *err);

@@ -37,7 +37,7 @@ enum cached { CACHED_NONE, CACHED_SOME, CACHED_ALL };
 static int call_cachestat(int fd, uint64_t offset, uint64_t len,
                           struct cachestat_abi *out)
 {
-    struct cachestat_range_abi range = { offset, len };
+    struct cachestat_range_abi range = {offset, len};
 
     return (int)syscall(SYS_cachestat, fd, &range, out, 0);
 }
@@ -83,8 +83,8 @@ void hl_file_probe_fini(struct hl_file_obj *obj)
     obj->map = NULL;
 }
 
-static enum cached ask_cachestat(const struct hl_file_obj *obj,
-                                 uint64_t offset, uint64_t len)
+static enum cached ask_cachestat(const struct hl_file_obj *obj, uint64_t offset,
+                                 uint64_t len)
 {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t pages = (offset + len - 1) / page - offset / page + 1;

@@ -89,11 +89,12 @@ static int setup(struct hl_file_ring *ring)
 {
     struct io_uring *u = &ring->ring_only.ring;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned workers[2] = { WORKERS_MIN, 0 };
+    unsigned workers[2] = {WORKERS_MIN, 0};
     int rc;
 
-    rc = io_uring_queue_init(RING_ENTRIES, u, IORING_SETUP_SINGLE_ISSUER |
-                                                  IORING_SETUP_COOP_TASKRUN);
+    rc = io_uring_queue_init(RING_ENTRIES, u,
+                             IORING_SETUP_SINGLE_ISSUER |
+                                 IORING_SETUP_COOP_TASKRUN);
     if (rc == -EINVAL) /* before Linux 6.0 */
         rc = io_uring_queue_init(RING_ENTRIES, u, 0);
     if (rc)
@@ -156,8 +157,7 @@ static void start_queued(struct hl_file_ring *ring)
     }
 }
 
-static void complete(struct hl_file_ring *ring, struct hl_file_req *r,
-                     int res)
+static void complete(struct hl_file_ring *ring, struct hl_file_req *r, int res)
 {
     int rc;
 

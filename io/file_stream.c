@@ -31,11 +31,11 @@ struct hl_file_stream {
     pthread_t thread;
     int wake_fd; /* readable: look at the queue or stop */
     struct {
-        int fd;         /* -1: open path with the first write */
+        int fd; /* -1: open path with the first write */
         const char *path;
         /* DISK: also /dev/null and the like, which never make one wait */
         enum { STREAM_OTHER, STREAM_PIPE, STREAM_SOCKET, STREAM_DISK } type;
-        bool own;       /* O_NONBLOCK is set */
+        bool own;        /* O_NONBLOCK is set */
         uint64_t offset; /* of the next byte */
         bool eof;
     } stream_only;
@@ -51,8 +51,8 @@ int hl_file_dash(enum hl_role role, struct hl_error *err)
     int fd = fcntl(number, F_DUPFD_CLOEXEC, 3);
 
     if (fd < 0)
-        hl_err(err, role == HL_ROLE_SOURCE ? HAUL_E_READ : HAUL_E_WRITE,
-               errno, "cannot use standard %s",
+        hl_err(err, role == HL_ROLE_SOURCE ? HAUL_E_READ : HAUL_E_WRITE, errno,
+               "cannot use standard %s",
                role == HL_ROLE_SOURCE ? "input" : "output");
     return fd;
 }
@@ -119,8 +119,8 @@ static void clear_wake(struct hl_file_stream *s)
 /* Until fd is ready. HAUL_E_CANCELED when interrupted. */
 static int wait_ready(struct hl_file_stream *s, short events, int timeout_ms)
 {
-    struct pollfd p[2] = { { .fd = s->stream_only.fd, .events = events },
-                           { .fd = s->wake_fd, .events = POLLIN } };
+    struct pollfd p[2] = {{.fd = s->stream_only.fd, .events = events},
+                          {.fd = s->wake_fd, .events = POLLIN}};
 
     for (;;) {
         if (interrupted(s))
@@ -140,8 +140,8 @@ static int open_fifo(struct hl_file_stream *s, struct hl_error *err)
     int rc;
 
     while (s->stream_only.fd < 0) {
-        s->stream_only.fd = open(s->stream_only.path,
-                                 O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+        s->stream_only.fd =
+            open(s->stream_only.path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
         if (s->stream_only.fd >= 0)
             break;
         if (errno != ENXIO && errno != EINTR)
@@ -166,8 +166,7 @@ static ssize_t put(const struct hl_file_stream *s, const uint8_t *data,
                    size_t len)
 {
     if (s->stream_only.type == STREAM_SOCKET)
-        return send(s->stream_only.fd, data, len,
-                    MSG_DONTWAIT | MSG_NOSIGNAL);
+        return send(s->stream_only.fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (!s->stream_only.own && s->stream_only.type != STREAM_DISK)
         len = hl_min(len, PIPE_BUF);
     return write(s->stream_only.fd, data, len);
@@ -239,7 +238,7 @@ static int stream_write(struct hl_file_stream *s, struct hl_io *io)
 static struct hl_file_req *next_request(struct hl_file_stream *s)
 {
     struct hl_file_ep *ep = hl_file_ep(s->obj);
-    struct pollfd p = { .fd = s->wake_fd, .events = POLLIN };
+    struct pollfd p = {.fd = s->wake_fd, .events = POLLIN};
     struct hl_node *n;
     bool stop;
 
@@ -320,15 +319,13 @@ int hl_file_stream_new(struct hl_file_obj *obj, int fd, const char *path,
                   obj->path);
 }
 
-void hl_file_stream_add_locked(struct hl_file_stream *s,
-                               struct hl_file_req *r)
+void hl_file_stream_add_locked(struct hl_file_stream *s, struct hl_file_req *r)
 {
     hl_list_append(&s->locked.queue, &r->node);
     wake(s);
 }
 
-void hl_file_stream_abort_locked(struct hl_file_stream *s,
-                                 struct hl_list *out)
+void hl_file_stream_abort_locked(struct hl_file_stream *s, struct hl_list *out)
 {
     hl_file_take(&s->locked.queue, s->obj, out);
     s->locked.interrupted = true;

@@ -121,8 +121,7 @@ static int check_token(const struct hl_file_obj *obj, const char *token,
     if (len <= SUFFIX_LEN || len > NAME_MAX || token[0] != '.' ||
         strchr(token, '/') || strcmp(token + len - 5, ".part"))
         return hl_err(err, HAUL_E_RESUME, 0,
-                      "the saved temporary name of '%s' is damaged",
-                      obj->path);
+                      "the saved temporary name of '%s' is damaged", obj->path);
     return 0;
 }
 
@@ -170,9 +169,9 @@ static int check_space(const struct hl_file_obj *obj, uint64_t size,
     hl_err_detail(err, "%llu bytes needed, %llu free",
                   (unsigned long long)(size - have),
                   (unsigned long long)unused);
-    return hl_err_hint(err, "Free %llu MB or name a target on another disk.",
-                       (unsigned long long)((size - have - unused) / 1000000 +
-                                            1));
+    return hl_err_hint(
+        err, "Free %llu MB or name a target on another disk.",
+        (unsigned long long)((size - have - unused) / 1000000 + 1));
 }
 
 static int open_stream(struct hl_file_obj *obj, const struct stat *st,
@@ -223,8 +222,7 @@ static int ask_for_token(struct hl_file_req *r)
     struct hl_file_obj *obj = r->obj;
     struct hl_file_ep *ep = hl_file_ep(obj);
     struct hl_open *o = HL_CONTAINER(r->op, struct hl_open, op);
-    const char *token = obj->temp ? last_component(obj->temp)
-                                  : IN_PLACE_TOKEN;
+    const char *token = obj->temp ? last_component(obj->temp) : IN_PLACE_TOKEN;
     bool aborted;
 
     if (o->resume && o->token && strcmp(o->token, token) == 0) {
@@ -302,8 +300,7 @@ static mode_t creation_mode(const struct hl_open *o)
 }
 
 /* The final file, as it stands or emptied. */
-static int open_in_place(struct hl_file_obj *obj, struct hl_open *o,
-                         bool keep)
+static int open_in_place(struct hl_file_obj *obj, struct hl_open *o, bool keep)
 {
     struct hl_error *err = &o->op.error;
     bool readable, is_new = access(obj->final, F_OK) != 0;
@@ -329,8 +326,7 @@ static int open_in_place(struct hl_file_obj *obj, struct hl_open *o,
 }
 
 /* False: it is not there. */
-static bool open_left_temp(struct hl_file_obj *obj, struct hl_open *o,
-                           int *rc)
+static bool open_left_temp(struct hl_file_obj *obj, struct hl_open *o, int *rc)
 {
     struct hl_error *err = &o->op.error;
     struct stat st;
@@ -488,8 +484,7 @@ static void flush_window(struct hl_file_obj *obj,
         return;
     if (wait)
         flags |= SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER;
-    sync_file_range(obj->flush_fd, (off_t)w->lo, (off_t)(w->hi - w->lo),
-                    flags);
+    sync_file_range(obj->flush_fd, (off_t)w->lo, (off_t)(w->hi - w->lo), flags);
     if (wait)
         posix_fadvise(obj->flush_fd, (off_t)w->lo, (off_t)(w->hi - w->lo),
                       POSIX_FADV_DONTNEED);
@@ -566,8 +561,7 @@ static int check_size(const struct hl_file_obj *obj, struct hl_commit *c)
  * place may belong to somebody else. */
 static bool unimportant(int sys_errno)
 {
-    return sys_errno == EPERM || sys_errno == EOPNOTSUPP ||
-           sys_errno == ENOSYS;
+    return sys_errno == EPERM || sys_errno == EOPNOTSUPP || sys_errno == ENOSYS;
 }
 
 static int set_attributes(const struct hl_file_obj *obj, struct hl_commit *c)
@@ -575,7 +569,7 @@ static int set_attributes(const struct hl_file_obj *obj, struct hl_commit *c)
     const struct hl_log *log = obj->base.endpoint->env->log;
     struct hl_error *err = &c->op.error;
     int64_t ns = (int64_t)HL_NS_PER_S;
-    struct timespec t[2] = { { .tv_nsec = UTIME_OMIT }, { 0 } };
+    struct timespec t[2] = {{.tv_nsec = UTIME_OMIT}, {0}};
 
     if (c->mode && fchmod(obj->fd, (mode_t)(c->mode & 0777))) {
         if (!unimportant(errno))
@@ -625,12 +619,12 @@ static int rename_temp(struct hl_file_obj *obj, const struct hl_commit *c,
         return 0;
     if (errno == EEXIST) {
         hl_err(err, HAUL_E_EXISTS, 0, "'%s' exists", obj->path);
-        return hl_err_hint(err, "It came during the transfer; the bytes are "
-                                "in '%s'.",
+        return hl_err_hint(err,
+                           "It came during the transfer; the bytes are "
+                           "in '%s'.",
                            obj->temp);
     }
-    hl_file_write_error(err, errno, "rename the temporary file to",
-                        obj->path);
+    hl_file_write_error(err, errno, "rename the temporary file to", obj->path);
     hl_err_hint(err, "The bytes are complete in '%s'.", obj->temp);
     return err->code;
 }
@@ -648,8 +642,7 @@ static int sync_folder(const struct hl_file_obj *obj, bool *durable,
     if (rc == 0 || sys_errno == EINVAL || sys_errno == EACCES ||
         sys_errno == EOPNOTSUPP)
         return 0;
-    return hl_file_write_error(err, sys_errno, "sync the folder",
-                               obj->folder);
+    return hl_file_write_error(err, sys_errno, "sync the folder", obj->folder);
 }
 
 int hl_file_target_commit(struct hl_file_obj *obj, struct hl_commit *c)
@@ -681,9 +674,8 @@ int hl_file_target_suspend(struct hl_file_obj *obj, struct hl_suspend *s)
     if (obj->stream || obj->fd < 0)
         return 0;
     if (!obj->temp) {
-        if (fstat(obj->fd, &st) ||
-            ((uint64_t)st.st_size > s->contiguous &&
-             ftruncate(obj->fd, (off_t)s->contiguous)))
+        if (fstat(obj->fd, &st) || ((uint64_t)st.st_size > s->contiguous &&
+                                    ftruncate(obj->fd, (off_t)s->contiguous)))
             return hl_file_write_error(err, errno, "cut", obj->path);
     }
     return flush_file(obj, false, err);

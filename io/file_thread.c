@@ -59,8 +59,7 @@ static bool all_busy_locked(const struct hl_file_ep *ep)
 
 void hl_file_job_locked(struct hl_file_ep *ep, struct hl_file_req *r)
 {
-    if (all_busy_locked(ep) && !start_one_locked(ep) &&
-        ep->thread_count == 0) {
+    if (all_busy_locked(ep) && !start_one_locked(ep) && ep->thread_count == 0) {
         ep->on_loop = true;
         r->task.fn = run_on_loop;
         hl_loop_post(ep->base.env->loop, &r->task);

@@ -77,13 +77,11 @@ static char *put_time(char *p, uint64_t n)
 
 static void make_line(uint64_t base, uint64_t n, char *line)
 {
-    static const char states[4][8] = { "pending", "shipped", "waiting",
-                                       "invoice" };
+    static const char states[4][8] = {"pending", "shipped", "waiting",
+                                      "invoice"};
     static const char words[16][6] = {
-        "table", "green", "motor", "paper", "light", "house", "water",
-        "metal", "small", "large", "white", "black", "round", "cable",
-        "panel", "frame"
-    };
+        "table", "green", "motor", "paper", "light", "house", "water", "metal",
+        "small", "large", "white", "black", "round", "cable", "panel", "frame"};
     uint64_t r = mix(base + n * GOLDEN);
     char *p = put_number(line, n + 1, 12);
     int i;
@@ -106,8 +104,7 @@ static void make_line(uint64_t base, uint64_t n, char *line)
     HL_ASSERT(p == line + LINE);
 }
 
-static void fill_text(uint64_t base, uint64_t offset, uint8_t *data,
-                      size_t len)
+static void fill_text(uint64_t base, uint64_t offset, uint8_t *data, size_t len)
 {
     uint64_t n = offset / LINE;
     size_t skip = offset % LINE, part;

@@ -67,14 +67,14 @@ struct mem_object {
     char *discard;           /* name that a discard under way removes */
     atomic_bool aborted;     /* set there, read by the worker */
     /* Before the first write by the engine thread, then the worker. */
-    char *work;              /* buffer that is written */
+    char *work; /* buffer that is written */
     bool in_place, fresh, create;
     uint64_t part_size;
     struct hl_list parts;
-    struct hl_ranges taken;  /* late: not acknowledged yet */
-    struct hl_ranges whole;  /* late: parts acknowledged; what is written to
-                              * them again is so at once */
-    uint64_t next;           /* seek=0, digest=1: where we are */
+    struct hl_ranges taken; /* late: not acknowledged yet */
+    struct hl_ranges whole; /* late: parts acknowledged; what is written to
+                             * them again is so at once */
+    uint64_t next;          /* seek=0, digest=1: where we are */
     XXH3_state_t *xxh;
 };
 
@@ -88,7 +88,7 @@ static void finish(struct mem_object *obj, struct hl_op *op, int rc)
     hl_op_finish(loop_of(obj), op, rc);
 }
 
-/* ---- Handing over -------------------------------------------------------- */
+/* ---- Handing over ------------------------------------------------------- */
 
 static void run_op(struct mem_object *obj, struct hl_op *op)
 {
@@ -148,7 +148,7 @@ static bool begin(struct hl_op *op, struct mem_object **obj)
     return false;
 }
 
-/* ---- Parts and acknowledgements ------------------------------------------ */
+/* ---- Parts and acknowledgements ----------------------------------------- */
 
 static struct mem_part *part_get(struct mem_object *obj, uint64_t index)
 {
@@ -186,8 +186,8 @@ static int part_enter(struct mem_object *obj, struct hl_io *op)
         return hl_err(&op->op.error, HAUL_E_NOMEM, 0, "out of memory");
     if (obj->knobs.ordered && p->next && op->offset > p->next)
         return hl_err(&op->op.error, HAUL_E_INVAL, 0,
-                      "write at %" PRIu64 " of '%s' leaves a gap",
-                      op->offset, obj->name);
+                      "write at %" PRIu64 " of '%s' leaves a gap", op->offset,
+                      obj->name);
     p->next = hl_max(p->next, op->offset + op->len);
     if (op->part_end)
         p->end = op->offset + op->len;
@@ -198,7 +198,7 @@ static int part_enter(struct mem_object *obj, struct hl_io *op)
 static void acknowledge(struct mem_object *obj, const struct hl_io *io)
 {
     uint64_t first = io->part * obj->part_size;
-    struct hl_error error = { 0 };
+    struct hl_error error = {0};
     struct mem_part *p;
 
     if (!obj->knobs.ordered && !(obj->knobs.late && obj->part_size)) {
@@ -232,14 +232,14 @@ static void acknowledge(struct mem_object *obj, const struct hl_io *io)
 static void parts_free(struct mem_object *obj)
 {
     while (hl_list_first(&obj->parts))
-        part_free(HL_CONTAINER(hl_list_first(&obj->parts), struct mem_part,
-                               node));
+        part_free(
+            HL_CONTAINER(hl_list_first(&obj->parts), struct mem_part, node));
 }
 
 /* Reports what late=1 held back: acked when code is 0, else lost. */
 static void settle(struct mem_object *obj, int code)
 {
-    struct hl_error error = { 0 };
+    struct hl_error error = {0};
     struct hl_node *n;
     size_t i;
 
@@ -258,13 +258,13 @@ static void settle(struct mem_object *obj, int code)
         HL_CONTAINER(n, struct mem_part, node)->flushed = true;
 }
 
-/* ---- Stat and open ------------------------------------------------------- */
+/* ---- Stat and open ------------------------------------------------------ */
 
 static void do_stat(struct hl_task *task)
 {
     struct hl_stat *op = HL_CONTAINER(task, struct hl_stat, op.task);
     struct mem_object *obj;
-    struct hl_membuf_stat st = { 0 };
+    struct hl_membuf_stat st = {0};
 
     if (!begin(&op->op, &obj))
         return;
@@ -286,14 +286,13 @@ static void mem_stat(struct hl_object *base, struct hl_stat *op)
 static int open_source(struct mem_object *obj, struct hl_open *op)
 {
     struct hl_identity *id = &op->identity;
-    struct hl_membuf_stat st = { 0 };
+    struct hl_membuf_stat st = {0};
 
     memset(id, 0, sizeof(*id));
     if (obj->knobs.kind == MEM_GEN) {
         st.size = obj->knobs.size;
-        snprintf(id->validator, sizeof(id->validator),
-                 "seed=%" PRIu64 "%s", obj->knobs.seed,
-                 obj->knobs.text ? "t" : "");
+        snprintf(id->validator, sizeof(id->validator), "seed=%" PRIu64 "%s",
+                 obj->knobs.seed, obj->knobs.text ? "t" : "");
     } else if (!hl_membuf_stat(obj->name, &st)) {
         return hl_err(&op->op.error, HAUL_E_READ, 0,
                       "buffer '%s' does not exist", obj->name);
@@ -308,7 +307,7 @@ static int open_source(struct mem_object *obj, struct hl_open *op)
 static int open_target(struct mem_object *obj, struct hl_open *op)
 {
     struct hl_layout *layout = &op->layout;
-    struct hl_membuf_stat st = { 0 };
+    struct hl_membuf_stat st = {0};
     int rc;
 
     layout->caps = HL_CAP_SEEK | (obj->knobs.ordered ? HL_CAP_ORDERED : 0) |
@@ -317,8 +316,8 @@ static int open_target(struct mem_object *obj, struct hl_open *op)
         layout->caps |= HL_CAP_NULL;
         return 0;
     }
-    layout->caps |= HL_CAP_READBACK | HL_CAP_RESUME |
-                    (obj->in_place ? HL_CAP_IN_PLACE : 0);
+    layout->caps |=
+        HL_CAP_READBACK | HL_CAP_RESUME | (obj->in_place ? HL_CAP_IN_PLACE : 0);
     if (op->no_clobber && !op->resume && !op->append &&
         hl_membuf_stat(obj->name, NULL))
         return hl_err(&op->op.error, HAUL_E_EXISTS, 0, "'%s' exists",
@@ -373,8 +372,7 @@ static const char *token_name(const struct mem_object *obj, const char *token)
 }
 
 /* Decides where to write. *token: to be kept first, or NULL. */
-static int choose_work(struct mem_object *obj, struct hl_open *op,
-                       char **token)
+static int choose_work(struct mem_object *obj, struct hl_open *op, char **token)
 {
     const char *name = NULL;
 
@@ -396,8 +394,7 @@ static int choose_work(struct mem_object *obj, struct hl_open *op,
             *token = hl_asprintf(TOKEN_IN_PLACE "%s", obj->name);
     } else {
         obj->create = true;
-        obj->work = hl_asprintf("%s.haul-%s", obj->name,
-                                op->id ? op->id : "0");
+        obj->work = hl_asprintf("%s.haul-%s", obj->name, op->id ? op->id : "0");
         *token = hl_asprintf(TOKEN_TEMPORARY "%s", obj->work);
     }
     obj->knobs.ordered |= op->in_order;
@@ -438,7 +435,7 @@ static void mem_token_saved(struct hl_object *base, int rc)
         submit(base, &op->op, do_open);
 }
 
-/* ---- Bytes --------------------------------------------------------------- */
+/* ---- Bytes -------------------------------------------------------------- */
 
 static int64_t read_bytes(struct mem_object *obj, struct hl_io *op)
 {
@@ -514,7 +511,7 @@ static void mem_write(struct hl_object *base, struct hl_io *op)
     submit(base, &op->op, do_write);
 }
 
-/* ---- The end ------------------------------------------------------------- */
+/* ---- The end ------------------------------------------------------------ */
 
 static void do_sync(struct hl_task *task)
 {
@@ -703,7 +700,7 @@ static void mem_abort(struct hl_object *base, struct hl_op *op)
     run_op(obj, op);
 }
 
-/* ---- Endpoints and objects ----------------------------------------------- */
+/* ---- Endpoints and objects ---------------------------------------------- */
 
 static int mem_endpoint_new(const struct hl_env *env, const struct hl_url *url,
                             struct hl_endpoint **out, struct hl_error *err)
@@ -778,7 +775,7 @@ static int mem_object_new(struct hl_endpoint *ep, const struct hl_url *url,
     return rc;
 }
 
-static const char *const mem_schemes[] = { "mem", NULL };
+static const char *const mem_schemes[] = {"mem", NULL};
 
 const struct hl_driver hl_driver_mem = {
     .name = "mem",

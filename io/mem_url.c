@@ -6,8 +6,8 @@
 #define PART_MAX (UINT64_C(1) << 60)
 
 /* Value of a number or size in the query; absent: *out stays. */
-static int query_number(const struct hl_url *url, const char *key,
-                        uint64_t max, uint64_t *out, struct hl_error *err)
+static int query_number(const struct hl_url *url, const char *key, uint64_t max,
+                        uint64_t *out, struct hl_error *err)
 {
     char *text = hl_url_query(url, key);
     uint64_t v = 0;
@@ -31,18 +31,18 @@ static int parse_query(struct mem_knobs *k, const struct hl_url *url,
         const char *key;
         uint64_t *value, max;
     } keys[] = {
-        { "size", &k->size, INT64_MAX },
-        { "seed", &k->seed, UINT64_MAX },
-        { "part", &k->part, PART_MAX },
-        { "streams", &k->streams, 1024 },
-        { "rtt_us", &k->rtt_ns, 3600 * UINT64_C(1000000) },
-        { "text", &k->text, 1 },
-        { "seek", &k->seek, 1 },
-        { "unknown", &k->unknown, 1 },
-        { "ordered", &k->ordered, 1 },
-        { "late", &k->late, 1 },
-        { "durable", &k->durable, 1 },
-        { "digest", &k->digest, 1 },
+        {"size", &k->size, INT64_MAX},
+        {"seed", &k->seed, UINT64_MAX},
+        {"part", &k->part, PART_MAX},
+        {"streams", &k->streams, 1024},
+        {"rtt_us", &k->rtt_ns, 3600 * UINT64_C(1000000)},
+        {"text", &k->text, 1},
+        {"seek", &k->seek, 1},
+        {"unknown", &k->unknown, 1},
+        {"ordered", &k->ordered, 1},
+        {"late", &k->late, 1},
+        {"durable", &k->durable, 1},
+        {"digest", &k->digest, 1},
     };
     size_t i;
     int rc = 0;

@@ -74,7 +74,7 @@ int hl_membuf_create(const char *name, uint32_t mode, struct hl_error *err)
 
 bool hl_membuf_stat(const char *name, struct hl_membuf_stat *out)
 {
-    struct hl_membuf_stat none = { 0 };
+    struct hl_membuf_stat none = {0};
     struct membuf *b;
 
     pthread_mutex_lock(&lock);
@@ -104,8 +104,7 @@ int64_t hl_membuf_read(const char *name, uint64_t offset, uint8_t *data,
     return got;
 }
 
-static int resize_locked(struct membuf *b, uint64_t size,
-                         struct hl_error *err)
+static int resize_locked(struct membuf *b, uint64_t size, struct hl_error *err)
 {
     uint64_t capacity = hl_max(size, 2 * b->capacity);
     uint8_t *data;

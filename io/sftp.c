@@ -154,7 +154,7 @@ static bool wake_some(struct hl_sftp_ep *ep, bool all)
  * certain connections, reads and writes for whoever has room. */
 static void announce(struct hl_sftp_ep *ep, bool job)
 {
-    struct hl_error err = { 0 };
+    struct hl_error err = {0};
 
     if (!wake_some(ep, job) && hl_sftp_conn_start(ep, &err))
         hl_sftp_fail_queued(ep, NULL, err.code, &err);
@@ -181,8 +181,8 @@ static void fail_ios(struct hl_sftp_ep *ep, struct hl_list *queue,
     }
 }
 
-void hl_sftp_fail_queued(struct hl_sftp_ep *ep, struct hl_sftp_obj *obj,
-                         int rc, const struct hl_error *error)
+void hl_sftp_fail_queued(struct hl_sftp_ep *ep, struct hl_sftp_obj *obj, int rc,
+                         const struct hl_error *error)
 {
     struct hl_node *n, *next;
 
@@ -302,9 +302,8 @@ void hl_sftp_count_streams(struct hl_sftp_ep *ep)
     for (n = hl_list_first(&ep->objects); n;
          n = hl_list_next(&ep->objects, n)) {
         struct hl_sftp_obj *obj = HL_CONTAINER(n, struct hl_sftp_obj, node);
-        uint32_t *want = obj->base.role == HL_ROLE_TARGET
-                             ? &ep->targets_want
-                             : &ep->sources_want;
+        uint32_t *want = obj->base.role == HL_ROLE_TARGET ? &ep->targets_want
+                                                          : &ep->sources_want;
 
         *want = (uint32_t)hl_max(*want, obj->streams);
     }
@@ -472,7 +471,7 @@ static void unstall(struct hl_object *base)
     pthread_mutex_unlock(&ep->lock);
 }
 
-static const char *const schemes[] = { "sftp", NULL };
+static const char *const schemes[] = {"sftp", NULL};
 
 const struct hl_driver hl_driver_sftp = {
     .name = "sftp",

@@ -32,8 +32,8 @@
 #include "ssh_session.h"
 
 #define HL_SFTP_CONNS_MAX 64
-#define HL_SFTP_STREAMS_MAX 64    /* of a connection */
-#define HL_SFTP_REQS_MAX 16384    /* outstanding on a stream */
+#define HL_SFTP_STREAMS_MAX 64 /* of a connection */
+#define HL_SFTP_REQS_MAX 16384 /* outstanding on a stream */
 #define HL_SFTP_PATH_MAX 4096
 /* An object is spread over streams when it is larger than this. */
 #define HL_SFTP_WIDE (UINT64_C(8) << 20)
@@ -45,8 +45,12 @@ enum hl_sftp_drain {
     HL_DRAIN_CLOSE, /* every stream closes its handle and says how it went */
     HL_DRAIN_ABORT  /* every stream forgets the object */
 };
-enum hl_sftp_token { HL_TOKEN_NONE, HL_TOKEN_ASKED, HL_TOKEN_SAVED,
-                     HL_TOKEN_FAILED };
+enum hl_sftp_token {
+    HL_TOKEN_NONE,
+    HL_TOKEN_ASKED,
+    HL_TOKEN_SAVED,
+    HL_TOKEN_FAILED
+};
 
 struct hl_sftp_obj {
     struct hl_object base;
@@ -58,7 +62,7 @@ struct hl_sftp_obj {
     char *work;          /* where the bytes are: path or temporary name */
     uint32_t open_flags; /* for the handles of further streams */
     bool in_place, in_order;
-    bool wide;           /* worth a handle on every stream */
+    bool wide; /* worth a handle on every stream */
     uint64_t existing;
 
     /* What the last stat saw; of the job that runs. */
@@ -67,32 +71,36 @@ struct hl_sftp_obj {
     uint64_t seen_room; /* UINT64_MAX unknown */
 
     /* lock */
-    struct hl_node node;         /* ep->objects until closed */
+    struct hl_node node; /* ep->objects until closed */
     bool opened;
-    uint32_t streams;            /* wanted; 0: no say */
-    uint32_t handles;            /* open or opening, of all streams */
-    struct hl_sftp_conn *home;   /* that opened it, while up */
-    struct hl_sftp_fh *keep;     /* a drain does not close this one */
+    uint32_t streams;          /* wanted; 0: no say */
+    uint32_t handles;          /* open or opening, of all streams */
+    struct hl_sftp_conn *home; /* that opened it, while up */
+    struct hl_sftp_fh *keep;   /* a drain does not close this one */
     enum hl_sftp_token token;
     enum hl_sftp_drain drain;
-    uint64_t drain_left;         /* bit per connection that has to answer */
-    struct hl_node drain_node;   /* ep->draining */
+    uint64_t drain_left;       /* bit per connection that has to answer */
+    struct hl_node drain_node; /* ep->draining */
     struct hl_op *abort_op;
     struct hl_error drain_error; /* of HL_DRAIN_CLOSE */
 };
 
 /* An open file of one channel. Its connection's thread. */
-enum hl_sftp_fh_state { HL_FH_OPENING, HL_FH_OPEN, HL_FH_CLOSING,
-                        HL_FH_FAILED };
+enum hl_sftp_fh_state {
+    HL_FH_OPENING,
+    HL_FH_OPEN,
+    HL_FH_CLOSING,
+    HL_FH_FAILED
+};
 struct hl_sftp_fh {
     struct hl_node node; /* st->fhs */
     struct hl_sftp_stream *st;
     struct hl_sftp_obj *obj;
     enum hl_sftp_fh_state state;
-    uint32_t outstanding; /* READ and WRITE without reply */
-    bool counted;         /* in obj->handles */
-    bool muted;           /* after an abort: reports nothing */
-    bool close_wanted;    /* as soon as nothing is outstanding */
+    uint32_t outstanding;  /* READ and WRITE without reply */
+    bool counted;          /* in obj->handles */
+    bool muted;            /* after an abort: reports nothing */
+    bool close_wanted;     /* as soon as nothing is outstanding */
     struct hl_error error; /* HL_FH_FAILED */
     uint32_t handle_len;
     uint8_t handle[HL_SFTP_HANDLE_MAX];
@@ -117,13 +125,13 @@ struct hl_sftp_req {
     int32_t next_free;
     uint32_t len;
     uint64_t offset;
-    struct hl_sftp_fh *fh;  /* READ, WRITE */
-    struct hl_io *io;       /* WRITE: until taken; READ: NULL when aborted */
-    uint32_t status;        /* FAILED: enum hl_sftp_status */
-    bool full;              /* FAILED: the text said so */
-    hl_sftp_reply_fn *fn;   /* CALL */
+    struct hl_sftp_fh *fh; /* READ, WRITE */
+    struct hl_io *io;      /* WRITE: until taken; READ: NULL when aborted */
+    uint32_t status;       /* FAILED: enum hl_sftp_status */
+    bool full;             /* FAILED: the text said so */
+    hl_sftp_reply_fn *fn;  /* CALL */
     void *ctx;
-    uint64_t sent_ns;       /* CALL */
+    uint64_t sent_ns; /* CALL */
 };
 
 /* A read in work; op.driver_data of its hl_io. */
@@ -151,7 +159,7 @@ struct hl_sftp_stream {
     struct ssh_channel_callbacks_struct callbacks;
     enum hl_sftp_stream_state state;
     bool subsystem_ok, version_ok, limits_asked;
-    bool spare; /* more than are wanted now: takes nothing new */
+    bool spare;            /* more than are wanted now: takes nothing new */
     struct hl_error error; /* why it died */
     struct hl_sftp_server server;
     struct hl_sftp_limits limits;
@@ -166,7 +174,7 @@ struct hl_sftp_stream {
     uint8_t *small;
     size_t small_cap, small_len, small_sent;
     struct hl_sftp_out out; /* of hl_sftp_call() */
-    struct hl_io *io; /* being written; NULL: none */
+    struct hl_io *io;       /* being written; NULL: none */
     struct hl_sftp_fh *io_fh;
     uint32_t io_next; /* bytes of io that are in requests */
     uint8_t head[HL_SFTP_WRITE_HEAD];
@@ -177,8 +185,8 @@ struct hl_sftp_stream {
     /* Receiving. */
     uint8_t *rx; /* the beginning of a message */
     size_t rx_cap, rx_len;
-    uint32_t data_left;   /* of a DATA reply whose head was seen */
-    uint8_t *data_to;     /* NULL: throw away */
+    uint32_t data_left;         /* of a DATA reply whose head was seen */
+    uint8_t *data_to;           /* NULL: throw away */
     uint32_t data_id, data_len; /* its request; all of its data */
     uint32_t window;      /* as libssh counts it: what the server may send */
     struct hl_list reads; /* hl_io.op.node */
@@ -193,8 +201,15 @@ struct hl_sftp_stream {
 
 /* ---- Jobs --------------------------------------------------------------- */
 
-enum hl_sftp_job_kind { HL_JOB_STAT, HL_JOB_OPEN, HL_JOB_SYNC, HL_JOB_COMMIT,
-                        HL_JOB_SUSPEND, HL_JOB_DISCARD, HL_JOB_DIGEST };
+enum hl_sftp_job_kind {
+    HL_JOB_STAT,
+    HL_JOB_OPEN,
+    HL_JOB_SYNC,
+    HL_JOB_COMMIT,
+    HL_JOB_SUSPEND,
+    HL_JOB_DISCARD,
+    HL_JOB_DIGEST
+};
 enum hl_sftp_wait { HL_WAIT_NONE, HL_WAIT_TOKEN, HL_WAIT_DRAIN, HL_WAIT_FH };
 
 /* Everything that is not reading and writing. */
@@ -205,7 +220,7 @@ struct hl_sftp_job {
     struct hl_op *op; /* NULL: handed back already */
     struct hl_sftp_stream *st;
     struct hl_sftp_fh *fh;
-    uint32_t pending; /* replies to come */
+    uint32_t pending;   /* replies to come */
     bool others_closed; /* commit: the drain is over */
     enum hl_sftp_wait wait;
     void (*resume)(struct hl_sftp_job *job); /* after wait */
@@ -266,14 +281,14 @@ struct hl_sftp_conn {
     uint64_t keepalive_bytes;             /* sent in keepalives */
     uint64_t progress_ns, progress_bytes; /* last sign of life */
     uint64_t keepalive_ns;
-    bool setting_up; /* a channel waits for libssh to say it is there */
-    bool sending; /* a stream waits for its window or the socket */
-    uint64_t in_seen;  /* bytes.in_bytes at the last tick */
-    uint64_t in_rate;  /* bytes a second: highest, forgotten slowly */
-    uint64_t ask_max;  /* bytes of READs outstanding on a stream */
+    bool setting_up;  /* a channel waits for libssh to say it is there */
+    bool sending;     /* a stream waits for its window or the socket */
+    uint64_t in_seen; /* bytes.in_bytes at the last tick */
+    uint64_t in_rate; /* bytes a second: highest, forgotten slowly */
+    uint64_t ask_max; /* bytes of READs outstanding on a stream */
     uint64_t account_ns, account_cpu_ns;
     _Atomic uint64_t *account; /* which of the times below runs */
-    uint8_t *scratch;   /* head and beginning of a WRITE in one packet */
+    uint8_t *scratch;          /* head and beginning of a WRITE in one packet */
 
     /* Counters for hl_flow. */
     _Atomic uint32_t streams_up;
@@ -296,12 +311,12 @@ struct hl_sftp_ep {
     struct hl_list objects;  /* hl_sftp_obj.node */
     struct hl_list draining; /* hl_sftp_obj.drain_node */
     struct hl_sftp_conn *conns[HL_SFTP_CONNS_MAX];
-    bool closing;            /* endpoint_free: no connection any more */
+    bool closing; /* endpoint_free: no connection any more */
     uint32_t targets_want, sources_want; /* streams */
-    uint64_t more_at_ns;     /* no further connection before */
-    uint32_t refused;        /* further connections refused in a row */
-    uint64_t read_bytes;     /* of reads queued or in work */
-    struct hl_flow past;     /* of connections that are gone */
+    uint64_t more_at_ns;                 /* no further connection before */
+    uint32_t refused;    /* further connections refused in a row */
+    uint64_t read_bytes; /* of reads queued or in work */
+    struct hl_flow past; /* of connections that are gone */
 };
 
 /* ---- sftp.c ------------------------------------------------------------- */
@@ -313,8 +328,8 @@ void hl_sftp_drain_answer(struct hl_sftp_obj *obj, uint32_t conn_index);
 /* lock held: begin a drain. False: there is nothing to wait for. */
 bool hl_sftp_drain_begin(struct hl_sftp_obj *obj, enum hl_sftp_drain kind);
 /* lock held: jobs, reads and writes that nobody took; obj NULL: of all. */
-void hl_sftp_fail_queued(struct hl_sftp_ep *ep, struct hl_sftp_obj *obj,
-                         int rc, const struct hl_error *error);
+void hl_sftp_fail_queued(struct hl_sftp_ep *ep, struct hl_sftp_obj *obj, int rc,
+                         const struct hl_error *error);
 void hl_sftp_wake(struct hl_sftp_conn *conn);
 
 /* ---- sftp_conn.c -------------------------------------------------------- */
@@ -324,8 +339,7 @@ int hl_sftp_conn_start(struct hl_sftp_ep *ep, struct hl_error *err);
 /* Its thread was joined. Accepts NULL. */
 void hl_sftp_conn_free(struct hl_sftp_conn *conn);
 /* The connection cannot go on; the first reason counts. Safe in callbacks. */
-void hl_sftp_conn_break(struct hl_sftp_conn *conn, int rc,
-                        const char *why);
+void hl_sftp_conn_break(struct hl_sftp_conn *conn, int rc, const char *why);
 /* lock held. Channels that conn takes at most. */
 uint32_t hl_sftp_channels_max(const struct hl_sftp_conn *conn);
 uint32_t hl_sftp_up(const struct hl_sftp_ep *ep); /* lock held */
@@ -363,8 +377,7 @@ void hl_sftp_read_finish(struct hl_sftp_stream *st, struct hl_sftp_read *rd,
 /* A request: returns where to append exactly one message with *id, or NULL
  * (out of memory, too many). fn is called once. */
 struct hl_sftp_out *hl_sftp_call(struct hl_sftp_stream *st,
-                                 hl_sftp_reply_fn *fn, void *ctx,
-                                 uint32_t *id);
+                                 hl_sftp_reply_fn *fn, void *ctx, uint32_t *id);
 /* Takes what hl_sftp_call() gave, with the message in it. */
 void hl_sftp_send(struct hl_sftp_stream *st, struct hl_sftp_out *o);
 
@@ -378,8 +391,7 @@ void hl_sftp_send(struct hl_sftp_stream *st, struct hl_sftp_out *o);
 enum hl_sftp_blocked hl_sftp_stream_pump(struct hl_sftp_stream *st);
 /* Hands back every read and write of obj as canceled, mutes its requests and
  * closes its handle. */
-void hl_sftp_stream_forget(struct hl_sftp_stream *st,
-                           struct hl_sftp_obj *obj);
+void hl_sftp_stream_forget(struct hl_sftp_stream *st, struct hl_sftp_obj *obj);
 
 /* ---- sftp_files.c, sftp_open.c, sftp_commit.c --------------------------- */
 
@@ -424,9 +436,8 @@ bool hl_sftp_job_reply(struct hl_sftp_job *job,
 void hl_sftp_jobs_kick(struct hl_sftp_conn *conn);
 
 /* Fills err from a STATUS: code, message, hint. Returns the error code. */
-int hl_sftp_status_err(struct hl_error *err,
-                       const struct hl_sftp_reply *reply, const char *what,
-                       const char *path);
+int hl_sftp_status_err(struct hl_error *err, const struct hl_sftp_reply *reply,
+                       const char *what, const char *path);
 /* The same where trying again is of no use: open, rename, remove. */
 int hl_sftp_refusal(struct hl_error *err, const struct hl_sftp_reply *reply,
                     const char *what, const char *path);
@@ -442,10 +453,10 @@ void hl_sftp_write_lost(struct hl_sftp_stream *st,
 void hl_sftp_write_forget(const struct hl_sftp_req *req,
                           const struct hl_sftp_fh *fh);
 
-/* A call with STAT or REMOVE. */
-/* Asks for the free bytes of the target's folder, where the server tells. false:
- * the job has failed. */
+/* Asks for the free bytes of the target's folder, where the server tells.
+ * false: the job has failed. */
 bool hl_sftp_job_ask_room(struct hl_sftp_job *job, hl_sftp_reply_fn *fn);
+/* A call with STAT or REMOVE. */
 void hl_sftp_job_send_path(struct hl_sftp_job *job, enum hl_sftp_type type,
                            const char *path, hl_sftp_reply_fn *fn);
 void hl_sftp_open_start(struct hl_sftp_job *job);

@@ -59,7 +59,7 @@ static void send_extended(struct hl_sftp_job *job, const char *name,
 static void send_fsync(struct hl_sftp_job *job, hl_sftp_reply_fn *fn)
 {
     send_extended(job, "fsync@openssh.com", hl_sftp_fh_bytes(job->fh),
-                  (struct hl_sftp_bytes){ NULL, 0 }, fn);
+                  (struct hl_sftp_bytes){NULL, 0}, fn);
 }
 
 /* ---- Sync --------------------------------------------------------------- */
@@ -75,9 +75,9 @@ static void sync_done(struct hl_sftp_stream *st, void *ctx,
     if (status_ok(reply))
         hl_sftp_job_finish(job, 0);
     else
-        hl_sftp_job_finish(job, hl_sftp_status_err(&job->error, reply,
-                                                   "make durable",
-                                                   job->obj->work));
+        hl_sftp_job_finish(job,
+                           hl_sftp_status_err(&job->error, reply,
+                                              "make durable", job->obj->work));
 }
 
 static void sync_has_fh(struct hl_sftp_job *job)
@@ -100,8 +100,7 @@ void hl_sftp_sync_start(struct hl_sftp_job *job)
 static void rename_failed(struct hl_sftp_job *job,
                           const struct hl_sftp_reply *reply)
 {
-    int rc = hl_sftp_refusal(&job->error, reply, "rename to",
-                             job->obj->path);
+    int rc = hl_sftp_refusal(&job->error, reply, "rename to", job->obj->path);
 
     if (!job->error.hint[0])
         hl_err_hint(&job->error, "The complete file is '%.180s'.",
@@ -161,8 +160,7 @@ static void renamed(struct hl_sftp_stream *st, void *ctx,
     if (status_ok(reply))
         hl_sftp_job_finish(job, 0);
     else
-        hl_sftp_job_send_path(job, HL_SFTP_REMOVE, job->obj->path,
-                              old_removed);
+        hl_sftp_job_send_path(job, HL_SFTP_REMOVE, job->obj->path, old_removed);
 }
 
 static void posix_renamed(struct hl_sftp_stream *st, void *ctx,
@@ -282,12 +280,12 @@ static void commit_stated(struct hl_sftp_stream *st, void *ctx,
     if (!hl_sftp_job_reply(job, reply))
         return;
     op = commit_of(job);
-    op->size_checked = reply->type == HL_SFTP_ATTRS &&
-                       (reply->attrs.flags & HL_ATTR_SIZE);
+    op->size_checked =
+        reply->type == HL_SFTP_ATTRS && (reply->attrs.flags & HL_ATTR_SIZE);
     if (op->size_checked && reply->attrs.size != op->size)
         hl_err(&job->error, HAUL_E_REMOTE_IO, 0,
-               "'%s' has %llu bytes on the server, not %llu",
-               job->obj->work, (unsigned long long)reply->attrs.size,
+               "'%s' has %llu bytes on the server, not %llu", job->obj->work,
+               (unsigned long long)reply->attrs.size,
                (unsigned long long)op->size);
     commit_step_done(job);
 }
@@ -297,7 +295,7 @@ static void commit_attrs_set(struct hl_sftp_stream *st, void *ctx,
 {
     struct hl_sftp_job *job = ctx;
     const struct hl_env *env = job->obj->ep->base.env;
-    struct hl_error warning = { 0 };
+    struct hl_error warning = {0};
 
     (void)st;
     if (!hl_sftp_job_reply(job, reply))
@@ -321,8 +319,7 @@ static void commit_synced(struct hl_sftp_stream *st, void *ctx,
     commit_of(job)->durable = status_ok(reply);
     if (!status_ok(reply) && !(reply->type == HL_SFTP_STATUS &&
                                reply->status == HL_FX_OP_UNSUPPORTED))
-        hl_sftp_status_err(&job->error, reply, "make durable",
-                           job->obj->work);
+        hl_sftp_status_err(&job->error, reply, "make durable", job->obj->work);
     commit_step_done(job);
 }
 
@@ -346,7 +343,7 @@ static void commit_closed(struct hl_sftp_stream *st, void *ctx,
 static void send_attrs(struct hl_sftp_job *job)
 {
     const struct hl_commit *op = commit_of(job);
-    struct hl_sftp_attrs attrs = { 0 };
+    struct hl_sftp_attrs attrs = {0};
     int64_t seconds = op->mtime_ns / (int64_t)HL_NS_PER_S;
 
     if (op->mode) {
@@ -373,7 +370,7 @@ static void commit_drained(struct hl_sftp_job *job)
 static void send_content(struct hl_sftp_job *job)
 {
     const struct hl_commit *op = commit_of(job);
-    struct hl_sftp_attrs cut = { .flags = HL_ATTR_SIZE, .size = op->size };
+    struct hl_sftp_attrs cut = {.flags = HL_ATTR_SIZE, .size = op->size};
 
     /* What was there before may have been longer. */
     if (job->obj->existing > op->size)
@@ -424,16 +421,14 @@ static void suspend_cut(struct hl_sftp_stream *st, void *ctx,
     if (status_ok(reply))
         hl_sftp_job_drain(job, suspended);
     else
-        hl_sftp_job_finish(job, hl_sftp_status_err(&job->error, reply, "cut",
-                                                   job->obj->work));
+        hl_sftp_job_finish(
+            job, hl_sftp_status_err(&job->error, reply, "cut", job->obj->work));
 }
 
 static void suspend_has_fh(struct hl_sftp_job *job)
 {
-    const struct hl_suspend *op = HL_CONTAINER(job->op, struct hl_suspend,
-                                               op);
-    struct hl_sftp_attrs cut = { .flags = HL_ATTR_SIZE,
-                                 .size = op->contiguous };
+    const struct hl_suspend *op = HL_CONTAINER(job->op, struct hl_suspend, op);
+    struct hl_sftp_attrs cut = {.flags = HL_ATTR_SIZE, .size = op->contiguous};
 
     send_fsetstat(job, &cut, suspend_cut);
 }
@@ -496,8 +491,8 @@ static char *shell_command(const char *program, const char *path)
 /* "DIGEST  NAME"; a backslash stands before it when NAME is escaped. */
 static void parse_digest(struct hl_sftp_job *job)
 {
-    struct hl_remote_digest *op = HL_CONTAINER(job->op,
-                                               struct hl_remote_digest, op);
+    struct hl_remote_digest *op =
+        HL_CONTAINER(job->op, struct hl_remote_digest, op);
     size_t i, want = strcmp(op->algorithm, "sha256") == 0 ? 64 : 32;
     const char *p = job->exec_out;
 
@@ -520,8 +515,7 @@ static int exec_request(struct hl_sftp_job *job)
     const char *path = job->obj->work ? job->obj->work : job->obj->path;
     char *command = shell_command(sha ? "sha256sum" : "xxh128sum",
                                   op->probe ? "/dev/null" : path);
-    int rc = command ? ssh_channel_request_exec(job->exec, command)
-                     : SSH_ERROR;
+    int rc = command ? ssh_channel_request_exec(job->exec, command) : SSH_ERROR;
 
     hl_free(command);
     return rc;

@@ -112,7 +112,7 @@ static bool wants_connection(struct hl_sftp_conn *conn)
 static void adjust_streams(struct hl_sftp_conn *conn)
 {
     struct hl_sftp_ep *ep = conn->ep;
-    struct hl_error err = { 0 };
+    struct hl_error err = {0};
     uint32_t i, want;
 
     pthread_mutex_lock(&ep->lock);
@@ -138,13 +138,13 @@ static void adjust_streams(struct hl_sftp_conn *conn)
 static void bury_stream(struct hl_sftp_conn *conn, uint32_t index)
 {
     struct hl_sftp_stream *st = conn->streams[index];
-    bool served = st->version_ok, refused = st->state == HL_ST_DEAD &&
-                  st->error.code == HAUL_E_REMOTE_BUSY;
+    bool served = st->version_ok,
+         refused =
+             st->state == HL_ST_DEAD && st->error.code == HAUL_E_REMOTE_BUSY;
     struct hl_node *n;
 
     conn->streams[index] = conn->streams[--conn->stream_count];
-    for (n = hl_list_first(&conn->jobs); n;
-         n = hl_list_next(&conn->jobs, n)) {
+    for (n = hl_list_first(&conn->jobs); n; n = hl_list_next(&conn->jobs, n)) {
         struct hl_sftp_job *job = HL_CONTAINER(n, struct hl_sftp_job, node);
 
         if (job->st != st || !job->op)
@@ -265,13 +265,12 @@ static void drain_abort(struct hl_sftp_conn *conn, struct hl_sftp_obj *obj)
 
     for (i = 0; i < conn->stream_count; i++)
         hl_sftp_stream_forget(conn->streams[i], obj);
-    for (n = hl_list_first(&conn->jobs); n;
-         n = hl_list_next(&conn->jobs, n)) {
+    for (n = hl_list_first(&conn->jobs); n; n = hl_list_next(&conn->jobs, n)) {
         struct hl_sftp_job *job = HL_CONTAINER(n, struct hl_sftp_job, node);
 
         if (job->obj != obj || !job->op)
             continue;
-        job->error = (struct hl_error){ 0 };
+        job->error = (struct hl_error){0};
         hl_sftp_job_finish(job, HAUL_E_CANCELED);
     }
 }
@@ -279,8 +278,11 @@ static void drain_abort(struct hl_sftp_conn *conn, struct hl_sftp_obj *obj)
 static void answer_drains(struct hl_sftp_conn *conn)
 {
     struct hl_sftp_ep *ep = conn->ep;
-    struct { struct hl_sftp_obj *obj; enum hl_sftp_drain kind;
-             struct hl_sftp_fh *keep; } todo[DRAIN_BURST];
+    struct {
+        struct hl_sftp_obj *obj;
+        enum hl_sftp_drain kind;
+        struct hl_sftp_fh *keep;
+    } todo[DRAIN_BURST];
     uint64_t bit = UINT64_C(1) << conn->index;
     struct hl_node *n;
     uint32_t i, count = 0;
@@ -288,8 +290,8 @@ static void answer_drains(struct hl_sftp_conn *conn)
     pthread_mutex_lock(&ep->lock);
     for (n = hl_list_first(&ep->draining); n && count < DRAIN_BURST;
          n = hl_list_next(&ep->draining, n)) {
-        struct hl_sftp_obj *obj = HL_CONTAINER(n, struct hl_sftp_obj,
-                                               drain_node);
+        struct hl_sftp_obj *obj =
+            HL_CONTAINER(n, struct hl_sftp_obj, drain_node);
 
         if (!(obj->drain_left & bit))
             continue;
@@ -321,7 +323,7 @@ static void answer_drains(struct hl_sftp_conn *conn)
 
 static uint64_t thread_cpu_ns(void)
 {
-    struct timespec ts = { 0 };
+    struct timespec ts = {0};
 
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
     return (uint64_t)ts.tv_sec * HL_NS_PER_S + (uint64_t)ts.tv_nsec;
@@ -380,7 +382,7 @@ static bool writable(const struct hl_sftp_conn *conn)
 /* Bytes that the other end's kernel has; what went into a pipe otherwise. */
 static uint64_t sample_wire(struct hl_sftp_conn *conn)
 {
-    struct tcp_info info = { 0 };
+    struct tcp_info info = {0};
     socklen_t len = sizeof(info);
 
     if (getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &len) ||
@@ -472,7 +474,7 @@ static void pace_reads(struct hl_sftp_conn *conn, uint64_t interval_ns)
     conn->in_seen = conn->bytes.in_bytes;
     conn->in_rate = hl_max(rate, conn->in_rate - conn->in_rate / 16);
     conn->ask_max = ASK_SLACK + (uint64_t)((double)conn->in_rate * 1.25e-9 *
-                                 (double)atomic_load(&conn->rtt_ns));
+                                           (double)atomic_load(&conn->rtt_ns));
 }
 
 static void tick(struct hl_sftp_conn *conn)
@@ -600,8 +602,7 @@ static void tear_down(struct hl_sftp_conn *conn)
         }
         bury_stream(conn, conn->stream_count - 1);
     }
-    for (n = hl_list_first(&conn->jobs); n;
-         n = hl_list_next(&conn->jobs, n)) {
+    for (n = hl_list_first(&conn->jobs); n; n = hl_list_next(&conn->jobs, n)) {
         struct hl_sftp_job *job = HL_CONTAINER(n, struct hl_sftp_job, node);
 
         job->st = NULL;
@@ -650,8 +651,8 @@ static void resign(struct hl_sftp_conn *conn)
             obj->home = NULL;
     }
     for (n = hl_list_first(&ep->draining); n; n = next) {
-        struct hl_sftp_obj *obj = HL_CONTAINER(n, struct hl_sftp_obj,
-                                               drain_node);
+        struct hl_sftp_obj *obj =
+            HL_CONTAINER(n, struct hl_sftp_obj, drain_node);
 
         next = hl_list_next(&ep->draining, n);
         if (obj->drain_left & (UINT64_C(1) << conn->index))
@@ -670,8 +671,7 @@ static void resign(struct hl_sftp_conn *conn)
         hl_sftp_fail_queued(ep, NULL, conn->error.code, &conn->error);
     } else if (!was_up) {
         ep->refused++;
-        ep->more_at_ns = now_of(conn) +
-                         (MORE_NS << hl_min(ep->refused - 1, 4));
+        ep->more_at_ns = now_of(conn) + (MORE_NS << hl_min(ep->refused - 1, 4));
         HL_INFO(ep->base.env->log, HL_AREA_SSH,
                 "no further connection to '%s': %s", ep->name,
                 conn->error.message);
@@ -683,8 +683,7 @@ static void *conn_main(void *arg)
     struct hl_sftp_conn *conn = arg;
     struct hl_sftp_ep *ep = conn->ep;
 
-    conn->rc = hl_ssh_connect(ep->host, &conn->stop, &conn->ssh,
-                              &conn->error);
+    conn->rc = hl_ssh_connect(ep->host, &conn->stop, &conn->ssh, &conn->error);
     if (conn->rc && !conn->error.code)
         hl_err(&conn->error, conn->rc, 0, "cannot connect to '%s'", ep->name);
     if (!conn->rc)

@@ -19,7 +19,7 @@ static struct hl_loop *loop_of(const struct hl_sftp_obj *obj)
 
 bool hl_sftp_says_full(const struct hl_sftp_reply *reply)
 {
-    static const char *const words[] = { "space", "quota", "Quota", "full" };
+    static const char *const words[] = {"space", "quota", "Quota", "full"};
     size_t i;
 
     if (reply->type != HL_SFTP_STATUS || !reply->bytes.len)
@@ -31,9 +31,8 @@ bool hl_sftp_says_full(const struct hl_sftp_reply *reply)
     return false;
 }
 
-int hl_sftp_status_err(struct hl_error *err,
-                       const struct hl_sftp_reply *reply, const char *what,
-                       const char *path)
+int hl_sftp_status_err(struct hl_error *err, const struct hl_sftp_reply *reply,
+                       const char *what, const char *path)
 {
     int rc = HAUL_E_REMOTE_IO;
     const char *why = "the server failed", *hint = NULL;
@@ -100,16 +99,14 @@ static void lost_report(struct hl_sftp_stream *st, void *ctx,
     if (reply && reply->type == HL_SFTP_EXTENDED_REPLY &&
         !hl_sftp_statvfs_parse(reply->bytes, &room) &&
         room < lost->len + (UINT64_C(1) << 20)) {
-        lost->error = (struct hl_error){ .proto_status = HL_FX_FAILURE };
+        lost->error = (struct hl_error){.proto_status = HL_FX_FAILURE};
         hl_err(&lost->error, HAUL_E_REMOTE_FULL, 0,
-               "cannot write '%s': no space left on the server",
-               fh->obj->work);
+               "cannot write '%s': no space left on the server", fh->obj->work);
         hl_err_hint(&lost->error, "Free some space there and run the same "
                                   "command again.");
     }
     if (!fh->muted)
-        hl_object_lost(&fh->obj->base, lost->offset, lost->len,
-                       &lost->error);
+        hl_object_lost(&fh->obj->base, lost->offset, lost->len, &lost->error);
     hl_free(lost);
     fh->outstanding--;
     if (st->state != HL_ST_DEAD && !fh->outstanding)
@@ -122,16 +119,15 @@ void hl_sftp_write_forget(const struct hl_sftp_req *req,
     const struct lost *lost = req->ctx;
 
     if (req->fn == lost_report && lost->fh == fh)
-        hl_object_lost(&fh->obj->base, lost->offset, lost->len,
-                       &lost->error);
+        hl_object_lost(&fh->obj->base, lost->offset, lost->len, &lost->error);
 }
 
 void hl_sftp_write_lost(struct hl_sftp_stream *st,
                         const struct hl_sftp_req *req)
 {
-    struct hl_sftp_reply reply = { .type = HL_SFTP_STATUS,
-                                   .status = req->status };
-    struct lost copy = { req->fh, req->offset, req->len, { 0 } };
+    struct hl_sftp_reply reply = {.type = HL_SFTP_STATUS,
+                                  .status = req->status};
+    struct lost copy = {req->fh, req->offset, req->len, {0}};
     struct lost *lost;
     struct hl_sftp_out *o = NULL;
     uint32_t id;
@@ -148,7 +144,7 @@ void hl_sftp_write_lost(struct hl_sftp_stream *st,
         copy.fh->outstanding++;
         hl_sftp_put_extended(o, id, "statvfs@openssh.com",
                              hl_sftp_text(copy.fh->obj->work),
-                             (struct hl_sftp_bytes){ NULL, 0 });
+                             (struct hl_sftp_bytes){NULL, 0});
         hl_sftp_send(st, o);
         return;
     }
@@ -175,7 +171,7 @@ struct hl_sftp_fh *hl_sftp_fh_find(struct hl_sftp_stream *st,
 
 struct hl_sftp_bytes hl_sftp_fh_bytes(const struct hl_sftp_fh *fh)
 {
-    return (struct hl_sftp_bytes){ fh->handle, fh->handle_len };
+    return (struct hl_sftp_bytes){fh->handle, fh->handle_len};
 }
 
 static void uncount(struct hl_sftp_fh *fh)
@@ -251,7 +247,7 @@ static void fh_opened(struct hl_sftp_stream *st, void *ctx,
 struct hl_sftp_fh *hl_sftp_fh_open(struct hl_sftp_stream *st,
                                    struct hl_sftp_obj *obj)
 {
-    static const struct hl_sftp_attrs none = { 0 };
+    static const struct hl_sftp_attrs none = {0};
     struct hl_sftp_fh *fh = hl_sftp_fh_new(st, obj);
     struct hl_sftp_out *o;
     uint32_t id;
@@ -277,9 +273,9 @@ static void fh_closed(struct hl_sftp_stream *st, void *ctx,
     (void)st;
     if (!reply)
         return;
-    if (!fh->muted && (reply->type != HL_SFTP_STATUS ||
-                       reply->status != HL_FX_OK)) {
-        struct hl_error error = { 0 };
+    if (!fh->muted &&
+        (reply->type != HL_SFTP_STATUS || reply->status != HL_FX_OK)) {
+        struct hl_error error = {0};
 
         hl_sftp_status_err(&error, reply, "close", obj->work);
         pthread_mutex_lock(&obj->ep->lock);
@@ -400,8 +396,7 @@ static bool wait_over(struct hl_sftp_job *job)
         over = obj->drain == HL_DRAIN_NONE;
     pthread_mutex_unlock(&obj->ep->lock);
     if (job->wait == HL_WAIT_FH)
-        over = job->fh->state == HL_FH_OPEN ||
-               job->fh->state == HL_FH_FAILED;
+        over = job->fh->state == HL_FH_OPEN || job->fh->state == HL_FH_FAILED;
     return over;
 }
 
@@ -486,7 +481,7 @@ void hl_sftp_job_drain(struct hl_sftp_job *job,
     job->next = resume;
     job->resume = drained;
     pthread_mutex_lock(&obj->ep->lock);
-    obj->drain_error = (struct hl_error){ 0 };
+    obj->drain_error = (struct hl_error){0};
     wait = obj->handles > (obj->keep ? 1 : 0) &&
            hl_sftp_drain_begin(obj, HL_DRAIN_CLOSE);
     pthread_mutex_unlock(&obj->ep->lock);
@@ -566,7 +561,7 @@ bool hl_sftp_job_ask_room(struct hl_sftp_job *job, hl_sftp_reply_fn *fn)
     if (!o)
         return false;
     hl_sftp_put_extended(o, id, "statvfs@openssh.com", folder,
-                         (struct hl_sftp_bytes){ NULL, 0 });
+                         (struct hl_sftp_bytes){NULL, 0});
     hl_sftp_send(job->st, o);
     return true;
 }
@@ -605,15 +600,15 @@ static void discard_done(struct hl_sftp_stream *st, void *ctx,
         (reply->status == HL_FX_OK || reply->status == HL_FX_NO_SUCH_FILE))
         hl_sftp_job_finish(job, 0);
     else
-        hl_sftp_job_finish(job, hl_sftp_refusal(&job->error, reply, "remove",
-                                                job->token + 4));
+        hl_sftp_job_finish(
+            job, hl_sftp_refusal(&job->error, reply, "remove", job->token + 4));
 }
 
 /* A file that was written in place was there before, or has the name that
  * the user wanted: it stays. */
 static void discard_drained(struct hl_sftp_job *job)
 {
-    job->error = (struct hl_error){ 0 };
+    job->error = (struct hl_error){0};
     if (job->token && strncmp(job->token, "tmp:", 4) == 0)
         hl_sftp_job_send_path(job, HL_SFTP_REMOVE, job->token + 4,
                               discard_done);

@@ -16,18 +16,15 @@
 /* What is tried in turn until the server agrees. Without READ a target cannot
  * be read back; some upload folders forbid it. The last of TEMP is for our
  * own file of an earlier try. */
-static const uint32_t TEMP[] = { NEW | RW, NEW | HL_FXF_WRITE,
-                                 HL_FXF_TRUNC | RW, 0 };
-static const uint32_t EXISTING[] = { RW, HL_FXF_WRITE, 0 };
-static const uint32_t APPEND[] = { HL_FXF_CREAT | RW,
-                                   HL_FXF_CREAT | HL_FXF_WRITE, 0 };
-static const uint32_t IN_ORDER[] = {
-    HL_FXF_CREAT | HL_FXF_TRUNC | RW,
-    HL_FXF_CREAT | HL_FXF_TRUNC | HL_FXF_WRITE,
-    HL_FXF_TRUNC | HL_FXF_WRITE,
-    HL_FXF_WRITE,
-    0
-};
+static const uint32_t TEMP[] = {NEW | RW, NEW | HL_FXF_WRITE, HL_FXF_TRUNC | RW,
+                                0};
+static const uint32_t EXISTING[] = {RW, HL_FXF_WRITE, 0};
+static const uint32_t APPEND[] = {HL_FXF_CREAT | RW,
+                                  HL_FXF_CREAT | HL_FXF_WRITE, 0};
+static const uint32_t IN_ORDER[] = {HL_FXF_CREAT | HL_FXF_TRUNC | RW,
+                                    HL_FXF_CREAT | HL_FXF_TRUNC | HL_FXF_WRITE,
+                                    HL_FXF_TRUNC | HL_FXF_WRITE, HL_FXF_WRITE,
+                                    0};
 
 /* ---- Open --------------------------------------------------------------- */
 
@@ -123,14 +120,13 @@ static struct hl_sftp_fh *adopt(struct hl_sftp_job *job,
     return NULL;
 }
 
-static void open_got(struct hl_sftp_job *job,
-                     const struct hl_sftp_reply *reply)
+static void open_got(struct hl_sftp_job *job, const struct hl_sftp_reply *reply)
 {
     struct hl_sftp_obj *obj = job->obj;
     uint32_t flags = job->attempt ? *job->attempt : HL_FXF_READ, id;
     struct hl_sftp_out *o;
 
-    job->error = (struct hl_error){ 0 };
+    job->error = (struct hl_error){0};
     job->fh = adopt(job, reply);
     if (!job->fh)
         return;
@@ -166,20 +162,18 @@ static void open_replied(struct hl_sftp_stream *st, void *ctx,
         open_got(job, reply);
         return;
     }
-    missing = reply->type == HL_SFTP_STATUS &&
-              reply->status == HL_FX_NO_SUCH_FILE;
+    missing =
+        reply->type == HL_SFTP_STATUS && reply->status == HL_FX_NO_SUCH_FILE;
     existing = job->attempt && !(*job->attempt & HL_FXF_CREAT);
-    hl_sftp_refusal(&job->error, reply,
-                    job->attempt && !existing ? "create" : "open",
-                    job->in_place || !job->attempt ? job->try_path
-                                                   : job->obj->path);
+    hl_sftp_refusal(
+        &job->error, reply, job->attempt && !existing ? "create" : "open",
+        job->in_place || !job->attempt ? job->try_path : job->obj->path);
     if (!job->attempt) {
         hl_sftp_job_finish(job, job->error.code);
     } else if (missing && existing && job->attempt == EXISTING &&
-               (open_of(job)->resume || open_of(job)->append) &&
-               !job->fresh) {
+               (open_of(job)->resume || open_of(job)->append) && !job->fresh) {
         job->fresh = true;
-        job->error = (struct hl_error){ 0 };
+        job->error = (struct hl_error){0};
         open_plan(job, false);
     } else {
         job->attempt++;
@@ -193,7 +187,7 @@ static void open_replied(struct hl_sftp_stream *st, void *ctx,
 
 static void open_try(struct hl_sftp_job *job)
 {
-    struct hl_sftp_attrs attrs = { 0 };
+    struct hl_sftp_attrs attrs = {0};
     uint32_t flags = job->attempt ? *job->attempt : HL_FXF_READ, id;
     struct hl_sftp_out *o = hl_sftp_job_call(job, open_replied, &id);
 
@@ -227,8 +221,8 @@ static void token_answered(struct hl_sftp_job *job)
 /* The name is made durable before anything with it is created or changed. */
 static void ask_token(struct hl_sftp_job *job)
 {
-    char *token = hl_asprintf("%s:%s", job->in_place ? "inplace" : "tmp",
-                              job->try_path);
+    char *token =
+        hl_asprintf("%s:%s", job->in_place ? "inplace" : "tmp", job->try_path);
 
     if (!token) {
         hl_sftp_job_finish(job, HAUL_E_NOMEM);
@@ -347,8 +341,7 @@ static void check_room(struct hl_sftp_job *job, uint64_t room)
         return;
     hl_err(&job->error, HAUL_E_REMOTE_FULL, 0,
            "no room for '%s' on the server: %llu bytes needed, %llu free",
-           job->obj->path, (unsigned long long)size,
-           (unsigned long long)room);
+           job->obj->path, (unsigned long long)size, (unsigned long long)room);
     hl_err_hint(&job->error, "Free some space there and run the same "
                              "command again.");
 }
@@ -405,8 +398,8 @@ void hl_sftp_open_start(struct hl_sftp_job *job)
     struct hl_open *op = open_of(job);
     struct hl_sftp_obj *obj = job->obj;
 
-    op->layout = (struct hl_layout){ 0 };
-    op->identity = (struct hl_identity){ .size = HL_SIZE_UNKNOWN };
+    op->layout = (struct hl_layout){0};
+    op->identity = (struct hl_identity){.size = HL_SIZE_UNKNOWN};
     if (obj->base.role == HL_ROLE_SOURCE) {
         job->try_path = hl_strdup(obj->path);
         if (job->try_path)

@@ -59,7 +59,7 @@ static void put_bytes(struct writer *w, struct hl_sftp_bytes b)
 
 struct hl_sftp_bytes hl_sftp_text(const char *s)
 {
-    return (struct hl_sftp_bytes){ (const uint8_t *)s, strlen(s) };
+    return (struct hl_sftp_bytes){(const uint8_t *)s, strlen(s)};
 }
 
 static void put_attrs(struct writer *w, const struct hl_sftp_attrs *a)
@@ -82,7 +82,7 @@ static void put_attrs(struct writer *w, const struct hl_sftp_attrs *a)
 static struct writer begin(struct hl_sftp_out *o, enum hl_sftp_type type,
                            uint32_t id)
 {
-    struct writer w = { o, o->len, true };
+    struct writer w = {o, o->len, true};
     uint8_t t = (uint8_t)type;
 
     put_u32(&w, 0);
@@ -183,9 +183,8 @@ bool hl_sftp_put_fsetstat(struct hl_sftp_out *o, uint32_t id,
     return end(&w, 0);
 }
 
-bool hl_sftp_put_extended(struct hl_sftp_out *o, uint32_t id,
-                          const char *name, struct hl_sftp_bytes a,
-                          struct hl_sftp_bytes b)
+bool hl_sftp_put_extended(struct hl_sftp_out *o, uint32_t id, const char *name,
+                          struct hl_sftp_bytes a, struct hl_sftp_bytes b)
 {
     struct writer w = begin(o, HL_SFTP_EXTENDED, id);
 
@@ -249,12 +248,12 @@ static struct hl_sftp_bytes get_bytes(struct reader *r)
     size_t len = get_u32(r);
     const uint8_t *p = take(r, len);
 
-    return (struct hl_sftp_bytes){ p, p ? len : 0 };
+    return (struct hl_sftp_bytes){p, p ? len : 0};
 }
 
 static struct hl_sftp_attrs get_attrs(struct reader *r)
 {
-    struct hl_sftp_attrs a = { .flags = get_u32(r) };
+    struct hl_sftp_attrs a = {.flags = get_u32(r)};
 
     if (a.flags & HL_ATTR_SIZE)
         a.size = get_u64(r);
@@ -275,9 +274,9 @@ static struct hl_sftp_attrs get_attrs(struct reader *r)
 int hl_sftp_reply_parse(const uint8_t *message, size_t len,
                         struct hl_sftp_reply *out)
 {
-    struct reader r = { message, len, false };
+    struct reader r = {message, len, false};
 
-    *out = (struct hl_sftp_reply){ .type = get_u8(&r) };
+    *out = (struct hl_sftp_reply){.type = get_u8(&r)};
     out->id = get_u32(&r);
     switch (out->type) {
     case HL_SFTP_STATUS:
@@ -299,7 +298,7 @@ int hl_sftp_reply_parse(const uint8_t *message, size_t len,
         break;
     case HL_SFTP_NAME:
     case HL_SFTP_EXTENDED_REPLY:
-        out->bytes = (struct hl_sftp_bytes){ r.p, r.left };
+        out->bytes = (struct hl_sftp_bytes){r.p, r.left};
         break;
     default:
         r.bad = true;
@@ -311,7 +310,7 @@ int hl_sftp_head_parse(const uint8_t *p, size_t len, struct hl_sftp_head *out)
 {
     if (len < 5)
         return 5;
-    *out = (struct hl_sftp_head){ .length = load_u32(p), .type = p[4] };
+    *out = (struct hl_sftp_head){.length = load_u32(p), .type = p[4]};
     if (out->length < 5 || out->length > HL_SFTP_MESSAGE_MAX)
         return HAUL_E_PROTO;
     if (out->type != HL_SFTP_DATA)
@@ -335,10 +334,10 @@ static bool equals(struct hl_sftp_bytes b, const char *text)
 int hl_sftp_version_parse(const uint8_t *message, size_t len,
                           struct hl_sftp_server *out)
 {
-    struct reader r = { message, len, false };
+    struct reader r = {message, len, false};
     uint8_t type = get_u8(&r);
 
-    *out = (struct hl_sftp_server){ .version = get_u32(&r) };
+    *out = (struct hl_sftp_server){.version = get_u32(&r)};
     while (!r.bad && r.left) {
         struct hl_sftp_bytes name = get_bytes(&r);
         struct hl_sftp_bytes data = get_bytes(&r);
@@ -370,10 +369,9 @@ static uint32_t usable(uint64_t stated)
     return (uint32_t)hl_max(1024, hl_min(stated, HL_SFTP_IO_MAX));
 }
 
-int hl_sftp_limits_parse(struct hl_sftp_bytes body,
-                         struct hl_sftp_limits *out)
+int hl_sftp_limits_parse(struct hl_sftp_bytes body, struct hl_sftp_limits *out)
 {
-    struct reader r = { body.p, body.len, false };
+    struct reader r = {body.p, body.len, false};
     uint64_t message_max = get_u64(&r);
 
     out->read_max = usable(get_u64(&r));
@@ -391,7 +389,7 @@ int hl_sftp_limits_parse(struct hl_sftp_bytes body,
 
 int hl_sftp_statvfs_parse(struct hl_sftp_bytes body, uint64_t *free_bytes)
 {
-    struct reader r = { body.p, body.len, false };
+    struct reader r = {body.p, body.len, false};
     uint64_t block_size, available;
 
     (void)get_u64(&r); /* f_bsize */

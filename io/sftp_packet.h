@@ -60,8 +60,8 @@ enum hl_sftp_attr_flag {
 /* A request or reply is never longer (OpenSSH: SFTP_MAX_MSG_LENGTH 256 KiB;
  * its 1 KiB of slack is kept on our side). */
 #define HL_SFTP_MESSAGE_MAX (256 * 1024 + 1024)
-#define HL_SFTP_HANDLE_MAX 256 /* the draft, section 6.3 */
-#define HL_SFTP_IO_MAX 261120  /* largest data of a request: 255 KiB */
+#define HL_SFTP_HANDLE_MAX 256   /* the draft, section 6.3 */
+#define HL_SFTP_IO_MAX 261120    /* largest data of a request: 255 KiB */
 #define HL_SFTP_IO_DEFAULT 32768 /* what every server takes */
 /* Bytes before the data: of a reply DATA; the most of a request WRITE. */
 #define HL_SFTP_DATA_HEAD 13
@@ -110,9 +110,8 @@ bool hl_sftp_put_fsetstat(struct hl_sftp_out *o, uint32_t id,
                           struct hl_sftp_bytes handle,
                           const struct hl_sftp_attrs *attrs);
 /* An extended request with one or two strings (b.p NULL: one). */
-bool hl_sftp_put_extended(struct hl_sftp_out *o, uint32_t id,
-                          const char *name, struct hl_sftp_bytes a,
-                          struct hl_sftp_bytes b);
+bool hl_sftp_put_extended(struct hl_sftp_out *o, uint32_t id, const char *name,
+                          struct hl_sftp_bytes a, struct hl_sftp_bytes b);
 struct hl_sftp_bytes hl_sftp_text(const char *s);
 
 /* ---- Replies ------------------------------------------------------------ */
@@ -137,7 +136,7 @@ int hl_sftp_reply_parse(const uint8_t *message, size_t len,
 struct hl_sftp_head {
     uint32_t length; /* of the message without the length field */
     uint8_t type;
-    uint32_t id;       /* type DATA only, as is data_len */
+    uint32_t id; /* type DATA only, as is data_len */
     uint32_t data_len;
 };
 
@@ -145,8 +144,7 @@ struct hl_sftp_head {
  * HL_SFTP_DATA_HEAD) when there are fewer, 0 when *out is set, or
  * HAUL_E_PROTO: too short, too long, or data that is not what the message
  * has room for. */
-int hl_sftp_head_parse(const uint8_t *p, size_t len,
-                       struct hl_sftp_head *out);
+int hl_sftp_head_parse(const uint8_t *p, size_t len, struct hl_sftp_head *out);
 
 /* What the server said about itself. */
 struct hl_sftp_server {
@@ -162,8 +160,7 @@ int hl_sftp_version_parse(const uint8_t *message, size_t len,
 struct hl_sftp_limits {
     uint32_t read_max, write_max;
 };
-int hl_sftp_limits_parse(struct hl_sftp_bytes body,
-                         struct hl_sftp_limits *out);
+int hl_sftp_limits_parse(struct hl_sftp_bytes body, struct hl_sftp_limits *out);
 /* Of statvfs@openssh.com: bytes that an ordinary user can still write. */
 int hl_sftp_statvfs_parse(struct hl_sftp_bytes body, uint64_t *free_bytes);
 

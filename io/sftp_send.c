@@ -133,8 +133,8 @@ static void cut_reads(struct hl_sftp_stream *st)
            st->small_len - st->small_sent < SMALL_ENOUGH) {
         struct hl_io *io = HL_CONTAINER(n, struct hl_io, op.node);
         struct hl_sftp_read *rd = io->op.driver_data;
-        uint32_t len = (uint32_t)hl_min(st->limits.read_max,
-                                        io->len - rd->next);
+        uint32_t len =
+            (uint32_t)hl_min(st->limits.read_max, io->len - rd->next);
 
         if (!len) {
             n = hl_list_next(&st->reads, n);
@@ -152,7 +152,7 @@ static bool begin_write(struct hl_sftp_stream *st)
 {
     struct hl_io *io = st->io;
     struct hl_sftp_req *req = hl_sftp_req_new(st, HL_REQ_WRITE);
-    struct hl_sftp_out o = { st->head, sizeof(st->head), 0 };
+    struct hl_sftp_out o = {st->head, sizeof(st->head), 0};
 
     if (!req)
         return false;
@@ -160,8 +160,8 @@ static bool begin_write(struct hl_sftp_stream *st)
     req->io = io;
     req->offset = io->offset + st->io_next;
     req->len = (uint32_t)hl_min(st->limits.write_max, io->len - st->io_next);
-    hl_sftp_put_write_head(&o, req->id, hl_sftp_fh_bytes(req->fh),
-                           req->offset, req->len);
+    hl_sftp_put_write_head(&o, req->id, hl_sftp_fh_bytes(req->fh), req->offset,
+                           req->len);
     st->head_len = (uint32_t)o.len;
     st->body = io->data + st->io_next;
     st->body_len = req->len;
@@ -182,8 +182,8 @@ static void write_taken(struct hl_sftp_stream *st)
     for (i = 0; i < st->reqs_cap; i++) {
         struct hl_sftp_req req = st->reqs[i];
 
-        if (req.io != io || (req.kind != HL_REQ_WRITE &&
-                             req.kind != HL_REQ_FAILED))
+        if (req.io != io ||
+            (req.kind != HL_REQ_WRITE && req.kind != HL_REQ_FAILED))
             continue;
         st->reqs[i].io = NULL;
         if (req.kind == HL_REQ_FAILED) {
@@ -236,8 +236,7 @@ static bool send_write(struct hl_sftp_stream *st)
     if (st->sent < st->head_len) {
         /* Head and data in one full SSH packet. */
         uint32_t head = st->head_len - st->sent;
-        uint32_t body = (uint32_t)hl_min(HL_SFTP_SCRATCH - head,
-                                         st->body_len);
+        uint32_t body = (uint32_t)hl_min(HL_SFTP_SCRATCH - head, st->body_len);
 
         memcpy(scratch, st->head + st->sent, head);
         memcpy(scratch + head, st->body, body);
@@ -313,7 +312,7 @@ static void forget_write(struct hl_sftp_stream *st)
 /* What was taken and has no answer yet is lost. */
 static void forget_requests(struct hl_sftp_stream *st, struct hl_sftp_fh *fh)
 {
-    struct hl_error error = { 0 };
+    struct hl_error error = {0};
     uint32_t i;
 
     hl_err(&error, HAUL_E_CANCELED, 0, "interrupted");
@@ -326,8 +325,7 @@ static void forget_requests(struct hl_sftp_stream *st, struct hl_sftp_fh *fh)
             continue;
         if (req->kind == HL_REQ_WRITE && !req->io)
             hl_object_lost(&fh->obj->base, req->offset, req->len, &error);
-        if (req->kind == HL_REQ_READ && st->data_left &&
-            st->data_id == req->id)
+        if (req->kind == HL_REQ_READ && st->data_left && st->data_id == req->id)
             st->data_to = NULL;
         req->io = NULL;
         if (req->kind == HL_REQ_FAILED)

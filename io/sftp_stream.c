@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SMALL_ROOM (16U * 1024)  /* longer than any small message */
+#define SMALL_ROOM (16U * 1024) /* longer than any small message */
 #define ACK_SPAN (UINT64_C(4) << 20)
 /* libssh 0.10 channels.c: the window of a new channel, and what it grows to
  * by itself when it falls below the half. */
@@ -38,7 +38,7 @@ static bool reqs_grow(struct hl_sftp_stream *st)
     if (!reqs)
         return false;
     for (i = st->reqs_cap; i < cap; i++) {
-        reqs[i] = (struct hl_sftp_req){ .id = i };
+        reqs[i] = (struct hl_sftp_req){.id = i};
         reqs[i].next_free = i + 1 < cap ? (int32_t)(i + 1) : -1;
     }
     st->reqs_free = (int32_t)st->reqs_cap;
@@ -58,7 +58,7 @@ struct hl_sftp_req *hl_sftp_req_new(struct hl_sftp_stream *st,
     st->reqs_free = req->next_free;
     /* A count in the upper half: a late reply to an old request that had
      * the same slot is found out. */
-    *req = (struct hl_sftp_req){ .id = req->id + 0x10000, .kind = kind };
+    *req = (struct hl_sftp_req){.id = req->id + 0x10000, .kind = kind};
     st->reqs_used++;
     return req;
 }
@@ -121,14 +121,12 @@ static struct hl_sftp_out *small_begin(struct hl_sftp_stream *st)
 {
     if (st->state == HL_ST_DEAD || !small_room(st, SMALL_ROOM))
         return NULL;
-    st->out = (struct hl_sftp_out){ st->small + st->small_len, SMALL_ROOM,
-                                    0 };
+    st->out = (struct hl_sftp_out){st->small + st->small_len, SMALL_ROOM, 0};
     return &st->out;
 }
 
 struct hl_sftp_out *hl_sftp_call(struct hl_sftp_stream *st,
-                                 hl_sftp_reply_fn *fn, void *ctx,
-                                 uint32_t *id)
+                                 hl_sftp_reply_fn *fn, void *ctx, uint32_t *id)
 {
     struct hl_sftp_out *o = small_begin(st);
     struct hl_sftp_req *req = o ? hl_sftp_req_new(st, HL_REQ_CALL) : NULL;
@@ -161,8 +159,8 @@ struct hl_sftp_stream *hl_sftp_stream_new(struct hl_sftp_conn *conn)
     st->conn = conn;
     st->reqs_free = -1;
     st->window = LIBSSH_WINDOW_FIRST;
-    st->limits = (struct hl_sftp_limits){ HL_SFTP_IO_DEFAULT,
-                                          HL_SFTP_IO_DEFAULT };
+    st->limits =
+        (struct hl_sftp_limits){HL_SFTP_IO_DEFAULT, HL_SFTP_IO_DEFAULT};
     hl_list_init(&st->fhs);
     hl_list_init(&st->reads);
     st->rx_cap = 4096;
@@ -205,8 +203,7 @@ static void fail_requests(struct hl_sftp_stream *st)
         if (req.kind == HL_REQ_CALL)
             req.fn(st, req.ctx, NULL);
         else if (req.kind == HL_REQ_WRITE && !req.io && !req.fh->muted)
-            hl_object_lost(&req.fh->obj->base, req.offset, req.len,
-                           &st->error);
+            hl_object_lost(&req.fh->obj->base, req.offset, req.len, &st->error);
         if (req.kind == HL_REQ_WRITE || req.kind == HL_REQ_READ)
             req.fh->outstanding--;
     }
@@ -274,8 +271,8 @@ static void got_limits(struct hl_sftp_stream *st, void *ctx,
         return;
     if (reply->type != HL_SFTP_EXTENDED_REPLY ||
         hl_sftp_limits_parse(reply->bytes, &st->limits))
-        st->limits = (struct hl_sftp_limits){ HL_SFTP_IO_DEFAULT,
-                                              HL_SFTP_IO_DEFAULT };
+        st->limits =
+            (struct hl_sftp_limits){HL_SFTP_IO_DEFAULT, HL_SFTP_IO_DEFAULT};
     conn->limits = st->limits;
     conn->limits_known = true;
     conn->kick = true;
@@ -344,8 +341,7 @@ static void begin_subsystem(struct hl_sftp_stream *st)
     n = hl_list_first(&ep->objects);
     if (n && !hl_list_next(&ep->objects, n))
         only = HL_CONTAINER(n, struct hl_sftp_obj, node);
-    if (only && only->opened && only->wide && !only->in_order &&
-        !only->drain)
+    if (only && only->opened && only->wide && !only->in_order && !only->drain)
         only->handles++;
     else
         only = NULL;
@@ -361,8 +357,7 @@ static void step_subsystem(struct hl_sftp_stream *st)
     if (!st->subsystem_ok) {
         rc = ssh_channel_request_sftp(st->channel);
         if (rc == SSH_ERROR) {
-            hl_sftp_stream_die(st, HAUL_E_REMOTE,
-                               "the server offers no SFTP");
+            hl_sftp_stream_die(st, HAUL_E_REMOTE, "the server offers no SFTP");
             hl_err_hint(&st->error, "Ask for SFTP access, or check that the "
                                     "server has 'Subsystem sftp'.");
             return;
@@ -399,8 +394,7 @@ void hl_sftp_stream_step(struct hl_sftp_stream *st)
     if (st->state == HL_ST_SUBSYSTEM)
         step_subsystem(st);
     if (st->state != HL_ST_DEAD && st->state != HL_ST_OPENING &&
-        (ssh_channel_is_closed(st->channel) ||
-         ssh_channel_is_eof(st->channel)))
+        (ssh_channel_is_closed(st->channel) || ssh_channel_is_eof(st->channel)))
         hl_sftp_stream_die(st, HAUL_E_RESET, "the server closed a channel");
 }
 
@@ -483,7 +477,7 @@ static void got_data(struct hl_sftp_stream *st)
 
     if (rd && st->data_len < req.len && !rd->rc &&
         !hl_sftp_ask_read(st, rd, req.offset + st->data_len,
-                  req.len - st->data_len))
+                          req.len - st->data_len))
         rd->rc = hl_err(&rd->error, HAUL_E_NOMEM, 0, "out of memory");
     /* hl_sftp_ask_read() may have moved the slots. */
     slot = req_find(st, st->data_id);
@@ -505,8 +499,8 @@ static void read_status(struct hl_sftp_stream *st, struct hl_sftp_req *slot,
         rd->eof = true;
         rd->end = (uint32_t)hl_min(rd->end, req.offset - rd->io->offset);
     } else {
-        rd->rc = hl_sftp_status_err(&rd->error, reply, "read",
-                                    rd->fh->obj->work);
+        rd->rc =
+            hl_sftp_status_err(&rd->error, reply, "read", rd->fh->obj->work);
     }
     read_progress(st, rd);
 }
@@ -592,8 +586,8 @@ static void begin_data(struct hl_sftp_stream *st,
     st->rx_len = 0;
     st->data_id = head->id;
     st->data_len = st->data_left = head->data_len;
-    st->data_to = req->io ? req->io->data + (req->offset - req->io->offset)
-                          : NULL;
+    st->data_to =
+        req->io ? req->io->data + (req->offset - req->io->offset) : NULL;
 }
 
 static bool rx_room(struct hl_sftp_stream *st, size_t total)

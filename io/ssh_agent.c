@@ -55,8 +55,8 @@ struct hl_ssh_agent {
 
 static uint32_t get_u32(const uint8_t *p)
 {
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
-           (uint32_t)p[2] << 8 | p[3];
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 |
+           p[3];
 }
 
 static void put_u32(uint8_t *p, uint32_t v)
@@ -90,8 +90,7 @@ static bool move_all(int fd, uint8_t *data, size_t len, bool out,
 }
 
 static bool message_read(int fd, struct message *m,
-                         const struct hl_ssh_limit *limit,
-                         uint64_t deadline_ns)
+                         const struct hl_ssh_limit *limit, uint64_t deadline_ns)
 {
     uint8_t head[4];
 
@@ -163,7 +162,8 @@ static void *serve(void *arg)
                  : ask_agent(a, &request, &reply, deadline);
         hl_free(request.data);
         ok = message_write(a->pair, ok ? &reply : &refusal, &a->limit,
-                           hl_ssh_now() + HL_NS_PER_S) && ok;
+                           hl_ssh_now() + HL_NS_PER_S) &&
+             ok;
         hl_free(reply.data);
     }
     /* libssh reads the end instead of waiting for an answer. */
@@ -171,8 +171,8 @@ static void *serve(void *arg)
     return NULL;
 }
 
-int hl_ssh_agent_show(struct hl_ssh_agent *a, ssh_session session,
-                      size_t index, struct hl_error *err)
+int hl_ssh_agent_show(struct hl_ssh_agent *a, ssh_session session, size_t index,
+                      struct hl_error *err)
 {
     int pair[2], rc;
 

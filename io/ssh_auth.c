@@ -25,7 +25,7 @@ struct identity {
     char *key64;      /* of pub */
     size_t agent;     /* its place in the agent + 1, or 0 */
     bool certificate;
-    bool used;        /* tried already */
+    bool used; /* tried already */
 };
 
 struct login {
@@ -37,10 +37,10 @@ struct login {
     size_t count;
     unsigned agent_tried;  /* keys */
     unsigned agent_usable; /* keys that are, or will be, tried */
-    unsigned asked;       /* passwords */
-    bool nobody;          /* cannot be asked */
-    bool password_bad;    /* the one we have was refused */
-    bool once;            /* an answer works only once */
+    unsigned asked;        /* passwords */
+    bool nobody;           /* cannot be asked */
+    bool password_bad;     /* the one we have was refused */
+    bool once;             /* an answer works only once */
     char password_what[300];
     char tried[200];
 };
@@ -153,8 +153,7 @@ static int request_service(struct login *l)
            SSH_AGAIN) {
         if (!ssh_is_connected(s->session))
             return over(l, hl_ssh_failed(s, l->err));
-        r = hl_ssh_turn(s->session, s->fd, &s->limit,
-                        start + s->limit.step_ns);
+        r = hl_ssh_turn(s->session, s->fd, &s->limit, start + s->limit.step_ns);
         if (r <= 0)
             return stalled(l, r);
     }
@@ -310,19 +309,19 @@ struct passphrase {
 };
 
 /* libssh calls this when a key turns out to be encrypted. */
-static int give_passphrase(const char *prompt, char *buf, size_t len,
-                           int echo, int verify, void *user)
+static int give_passphrase(const char *prompt, char *buf, size_t len, int echo,
+                           int verify, void *user)
 {
     struct passphrase *p = user;
 
     (void)prompt;
     (void)echo;
     (void)verify;
-    p->recalled = !p->wanted && hl_ssh_recall(p->l->s->host, p->what,
-                                              p->value, sizeof(p->value));
+    p->recalled = !p->wanted && hl_ssh_recall(p->l->s->host, p->what, p->value,
+                                              sizeof(p->value));
     p->wanted = true;
-    p->rc = p->recalled ? SSH_AUTH_SUCCESS
-                        : ask(p->l, p->what, false, p->value);
+    p->rc =
+        p->recalled ? SSH_AUTH_SUCCESS : ask(p->l, p->what, false, p->value);
     if (p->rc != SSH_AUTH_SUCCESS || strlen(p->value) >= len)
         return -1;
     snprintf(buf, len, "%s", p->value);
@@ -339,15 +338,14 @@ static int read_private(struct login *l, const char *path, ssh_key *key)
     snprintf(p.what, sizeof(p.what), "passphrase for key '%s'", path);
     for (i = 0; i < ASK_MAX + 1 && rc != SSH_OK; i++) {
         p.rc = SSH_AUTH_SUCCESS;
-        rc = ssh_pki_import_privkey_file(path, NULL, give_passphrase, &p,
-                                         key);
+        rc = ssh_pki_import_privkey_file(path, NULL, give_passphrase, &p, key);
         if (rc != SSH_OK)
             *key = NULL;
         if (!p.wanted || p.rc != SSH_AUTH_SUCCESS)
             break;
         /* One more try when the first was with what we remembered. */
-        if (i == ASK_MAX - 1 && !hl_ssh_recall(l->s->host, p.what, p.value,
-                                               sizeof(p.value)))
+        if (i == ASK_MAX - 1 &&
+            !hl_ssh_recall(l->s->host, p.what, p.value, sizeof(p.value)))
             break;
     }
     if (rc == SSH_OK && p.wanted)
@@ -358,8 +356,9 @@ static int read_private(struct login *l, const char *path, ssh_key *key)
     if (p.rc == SSH_AUTH_ERROR)
         return p.rc;
     if (p.wanted)
-        note(l, p.rc == SSH_AUTH_DENIED ? "'%s' needs a passphrase"
-                                        : "'%s' has another passphrase",
+        note(l,
+             p.rc == SSH_AUTH_DENIED ? "'%s' needs a passphrase"
+                                     : "'%s' has another passphrase",
              path);
     else if (rc == SSH_EOF)
         note(l, "'%s' cannot be read: %s", path, strerror(errno));
@@ -407,9 +406,8 @@ static int try_file(struct login *l, const struct identity *id)
 
     if (!file_usable(l, id->path))
         return SSH_AUTH_DENIED;
-    /* An offer first, so that nobody types a passphrase for a key that the
-     * server would not take. Without a passphrase it would only cost a round
-     * trip. */
+    /* An offer first, so that nobody types a passphrase for nothing; without
+     * a passphrase it would only cost a round trip. */
     key = read_plain(id->path);
     if (!key && id->pub) {
         rc = answer(l, &q);
@@ -433,8 +431,7 @@ static int try_file(struct login *l, const struct identity *id)
     rc = answer(l, &q);
     ssh_key_free(key);
     if (rc == SSH_AUTH_DENIED)
-        note(l, "'%s'%s refused", id->path,
-             id->certificate ? " with certificate" : "");
+        note(l, "'%s'%s refused", id->path, id->certificate ? " (cert)" : "");
     return rc;
 }
 
@@ -473,10 +470,9 @@ static int try_identity(struct login *l, struct identity *id)
              id->path ? id->path : "of the agent",
              id->path && id->agent ? " (agent)" : "",
              id->certificate ? " with certificate" : "",
-             rc == SSH_AUTH_SUCCESS
-                 ? "accepted"
-                 : rc == SSH_AUTH_PARTIAL ? "accepted, more is wanted"
-                                          : "no");
+             rc == SSH_AUTH_SUCCESS   ? "accepted"
+             : rc == SSH_AUTH_PARTIAL ? "accepted, more is wanted"
+                                      : "no");
     return rc;
 }
 
@@ -672,8 +668,7 @@ static int try_questions(struct login *l)
         rc = questions_once(l, &round);
         if (rc == SSH_AUTH_SUCCESS || rc == SSH_AUTH_PARTIAL) {
             if (round.given)
-                hl_ssh_remember(l->s->host, l->password_what,
-                                round.password);
+                hl_ssh_remember(l->s->host, l->password_what, round.password);
         } else if (rc == SSH_AUTH_DENIED) {
             l->once = once;
             l->password_bad = l->password_bad || round.given;
@@ -681,8 +676,7 @@ static int try_questions(struct login *l)
                 note(l, "keyboard-interactive without an answer");
             else if (round.questions && !strstr(l->tried, "interactive"))
                 note(l, "keyboard-interactive refused");
-            if (!round.questions || l->nobody ||
-                l->asked == ASK_MAX)
+            if (!round.questions || l->nobody || l->asked == ASK_MAX)
                 break;
         }
     }
@@ -708,8 +702,7 @@ static void list_methods(int methods, char *buf, size_t cap)
     for (i = 0; i < HL_LEN(names); i++) {
         if (!(methods & names[i].bit))
             continue;
-        snprintf(buf + len, cap - len, "%s%s", len ? "," : "",
-                 names[i].name);
+        snprintf(buf + len, cap - len, "%s%s", len ? "," : "", names[i].name);
         len = strlen(buf);
     }
 }
@@ -726,7 +719,9 @@ static int refused(struct login *l, int methods)
     hl_err(l->err, HAUL_E_AUTH, 0,
            "login as '%s' on '%s' refused; tried: %s%s; server offers %s",
            c->user, c->host, agent,
-           l->tried[0] ? l->tried : agent[0] ? "" : "nothing",
+           l->tried[0] ? l->tried
+           : agent[0]  ? ""
+                       : "nothing",
            offers[0] ? offers : "nothing");
     if (l->nobody)
         return hl_err_hint(l->err, "A password or passphrase is wanted and "
@@ -738,9 +733,10 @@ static int refused(struct login *l, int methods)
         return hl_err_hint(l->err, "No key was there to offer: name one with "
                                    "--identity FILE or add it to the agent "
                                    "with ssh-add.");
-    return hl_err_hint(l->err, "Check the user name, and that the public key "
-                               "stands in ~/.ssh/authorized_keys of '%s' on "
-                               "the server.",
+    return hl_err_hint(l->err,
+                       "Check the user name, and that the public key "
+                       "stands in ~/.ssh/authorized_keys of '%s' on "
+                       "the server.",
                        c->user);
 }
 
@@ -750,8 +746,7 @@ static int run(struct login *l)
     int rc, methods = 0, i;
 
     rc = request_service(l);
-    /* "none" asks which methods there are (RFC 4252, 5.2). Where the user has
-     * named the key, it is tried at once: a refusal tells as much. */
+    /* "none" asks for the methods (RFC 4252, 5.2); a refused key tells too. */
     if (rc == SSH_AUTH_SUCCESS)
         rc = l->s->host->fixed.config.identities_explicit && l->count
                  ? try_keys(l)
@@ -788,8 +783,8 @@ int hl_ssh_auth(struct hl_ssh *s, struct hl_error *err)
         return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
     l->s = s;
     l->err = err;
-    snprintf(l->password_what, sizeof(l->password_what),
-             "password for %s@%s", c->user, c->host);
+    snprintf(l->password_what, sizeof(l->password_what), "password for %s@%s",
+             c->user, c->host);
     rc = find_identities(l);
     if (!rc)
         rc = run(l);

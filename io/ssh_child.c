@@ -84,8 +84,8 @@ static int above_stdio(int fd)
  * has to read it and a talkative child cannot fill the machine. */
 static int log_new(void)
 {
-    int fd = above_stdio(memfd_create("haul-child",
-                                      MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    int fd = above_stdio(
+        memfd_create("haul-child", MFD_CLOEXEC | MFD_ALLOW_SEALING));
 
     if (fd < 0)
         return -1;
@@ -227,8 +227,8 @@ out:
     return rc;
 }
 
-int hl_ssh_child_start(char *const argv[], struct hl_ssh_child *child,
-                       int *fd, struct hl_error *err)
+int hl_ssh_child_start(char *const argv[], struct hl_ssh_child *child, int *fd,
+                       struct hl_error *err)
 {
     int pair[2], r;
 

@@ -330,9 +330,9 @@ static void set_word(struct hl_ssh_config *c, const char *key,
         c->accept_new = is(value, "accept-new") || is(value, "no") ||
                         is(value, "off") || is(value, "false");
     } else if (is(key, "addressfamily")) {
-        c->family = is(value, "inet")
-                        ? AF_INET
-                        : is(value, "inet6") ? AF_INET6 : AF_UNSPEC;
+        c->family = is(value, "inet")    ? AF_INET
+                    : is(value, "inet6") ? AF_INET6
+                                         : AF_UNSPEC;
     } else if (is(key, "connecttimeout")) {
         n = strtol(value, &end, 10);
         if (end != value && n > 0 && n < 86400)
@@ -356,11 +356,9 @@ static int set_value(struct hl_ssh_config *c, const char *key,
     if (is(key, "identityagent"))
         return set_agent(c, value, err);
     if (is(key, "identityfile"))
-        return none ? 0
-                    : list_take(&c->identities, hl_strdup(value), err);
+        return none ? 0 : list_take(&c->identities, hl_strdup(value), err);
     if (is(key, "certificatefile"))
-        return none ? 0
-                    : list_take(&c->certificates, hl_strdup(value), err);
+        return none ? 0 : list_take(&c->certificates, hl_strdup(value), err);
     if (is(key, "hostkeyalias"))
         return none ? 0 : set_string(&c->alias, value, err);
     if (is(key, "proxyjump"))
@@ -451,8 +449,9 @@ static int ask_openssh(struct hl_ssh_config *c, const struct hl_url *url,
         return 0;
     hl_err(err, HAUL_E_INVAL, 0, "ssh configuration for '%s': %s", c->name,
            errtext);
-    return hl_err_hint(err, "'ssh -G %s' shows the same; correct the file, or "
-                            "leave it out with --ssh-config none.",
+    return hl_err_hint(err,
+                       "'ssh -G %s' shows the same; correct the file, or "
+                       "leave it out with --ssh-config none.",
                        c->name);
 }
 
@@ -460,8 +459,8 @@ static int ask_openssh(struct hl_ssh_config *c, const struct hl_url *url,
 static void warn_unread(const struct hl_env *env, const char *file)
 {
     static const char *const words[] = {"identitiesonly", "certificatefile",
-                                        "hostkeyalias", "identityagent",
-                                        "canonical", "proxyjump"};
+                                        "hostkeyalias",   "identityagent",
+                                        "canonical",      "proxyjump"};
     struct hl_error warning = {0};
     char line[1024], *s;
     size_t i;
@@ -487,8 +486,8 @@ static void warn_unread(const struct hl_env *env, const char *file)
     fclose(in);
 }
 
-static int take_option(ssh_session session, enum ssh_options_e opt,
-                       char **slot, struct hl_error *err)
+static int take_option(ssh_session session, enum ssh_options_e opt, char **slot,
+                       struct hl_error *err)
 {
     char *value = NULL;
     int rc = 0;
@@ -519,8 +518,8 @@ static int fill_defaults(struct hl_ssh_config *c, struct hl_error *err)
     if (!rc && !c->known_user.count)
         rc = list_take(&c->known_user, hl_strdup("~/.ssh/known_hosts"), err);
     if (!rc && !c->known_global.count)
-        rc = list_take(&c->known_global,
-                       hl_strdup("/etc/ssh/ssh_known_hosts"), err);
+        rc = list_take(&c->known_global, hl_strdup("/etc/ssh/ssh_known_hosts"),
+                       err);
     return rc;
 }
 
@@ -548,8 +547,8 @@ static int ask_libssh(const struct hl_env *env, struct hl_ssh_config *c,
     if (!rc)
         rc = take_option(session, SSH_OPTIONS_USER, &c->user, err);
     if (!rc)
-        rc = take_option(session, SSH_OPTIONS_PROXYCOMMAND,
-                         &c->proxy_command, err);
+        rc = take_option(session, SSH_OPTIONS_PROXYCOMMAND, &c->proxy_command,
+                         err);
     if (!rc)
         rc = take_option(session, SSH_OPTIONS_IDENTITY, &identity, err);
     if (!rc && identity && !strstr(identity, "%d/id_")) {
@@ -566,9 +565,8 @@ static int ask_libssh(const struct hl_env *env, struct hl_ssh_config *c,
 
 /* Files are used as they are, so their tokens go now; one whose tokens cannot
  * be known is left out. */
-static int expand_list(const struct hl_env *env,
-                       const struct hl_ssh_config *c, struct hl_ssh_list *l,
-                       struct hl_error *err)
+static int expand_list(const struct hl_env *env, const struct hl_ssh_config *c,
+                       struct hl_ssh_list *l, struct hl_error *err)
 {
     struct hl_error why = {0};
     size_t i, kept = 0;
@@ -662,8 +660,8 @@ int hl_ssh_config_resolve(const struct hl_env *env, const struct hl_url *url,
         return rc;
     }
     HL_TRACE(env->log, HL_AREA_SSH,
-             "config of '%s': %s@%s port %u, %zu keys%s, took %llu us",
-             c.name, c.user, c.host, c.port, c.identities.count,
+             "config of '%s': %s@%s port %u, %zu keys%s, took %llu us", c.name,
+             c.user, c.host, c.port, c.identities.count,
              c.proxy_jump || c.proxy_command ? ", proxy" : "",
              (unsigned long long)((hl_ssh_now() - start) / 1000));
     *out = c;

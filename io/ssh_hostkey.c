@@ -29,8 +29,8 @@ static void hash_name(const uint8_t salt[HASH_SIZE], const char *name,
 {
     unsigned len = HASH_SIZE;
 
-    if (!HMAC(EVP_sha1(), salt, HASH_SIZE, (const uint8_t *)name,
-              strlen(name), out, &len))
+    if (!HMAC(EVP_sha1(), salt, HASH_SIZE, (const uint8_t *)name, strlen(name),
+              out, &len))
         memset(out, 0, HASH_SIZE);
 }
 
@@ -336,8 +336,7 @@ static char *hashed_field(const char *name)
 }
 
 /* One write() at the end, so that two at once do not mix their lines. */
-static int append_line(const char *file, const char *text,
-                       struct hl_error *err)
+static int append_line(const char *file, const char *text, struct hl_error *err)
 {
     char last = '\n', *line;
     struct stat st;
@@ -436,8 +435,9 @@ static int refuse_changed(const struct hl_ssh_known_hit *hit,
            "server shows %s",
            p->name, hit->file, hit->line, old ? old : "another",
            p->fingerprint);
-    hl_err_hint(err, "Somebody may be in between. If the server was "
-                     "reinstalled, run: ssh-keygen -R '%s' -f '%s'",
+    hl_err_hint(err,
+                "Somebody may be in between. If the server was "
+                "reinstalled, run: ssh-keygen -R '%s' -f '%s'",
                 p->name, hit->file);
     ssh_string_free_char(old);
     return HAUL_E_HOSTKEY;
@@ -450,8 +450,9 @@ static int refuse_other(const struct hl_ssh_known_hit *hit,
            "'%s' shows a host key of another type than '%s' line %u knows: "
            "%s %s",
            p->name, hit->file, hit->line, p->type, p->fingerprint);
-    return hl_err_hint(err, "Somebody may be in between. If the server has "
-                            "new keys, run: ssh-keygen -R '%s' -f '%s'",
+    return hl_err_hint(err,
+                       "Somebody may be in between. If the server has "
+                       "new keys, run: ssh-keygen -R '%s' -f '%s'",
                        p->name, hit->file);
 }
 
@@ -474,8 +475,8 @@ static int refuse_unknown(const struct hl_ssh_config *c,
 }
 
 static int decide(struct hl_ssh *s, const struct hl_ssh_config *c,
-                  const struct hl_ssh_known_hit *hit,
-                  const struct presented *p, struct hl_error *err)
+                  const struct hl_ssh_known_hit *hit, const struct presented *p,
+                  struct hl_error *err)
 {
     switch (hit->known) {
     case HL_SSH_KNOWN_OK:
@@ -484,8 +485,8 @@ static int decide(struct hl_ssh *s, const struct hl_ssh_config *c,
         return 0;
     case HL_SSH_KNOWN_REVOKED:
         hl_err(err, HAUL_E_HOSTKEY, 0,
-               "the host key of '%s' is revoked in '%s' line %u: %s",
-               p->name, hit->file, hit->line, p->fingerprint);
+               "the host key of '%s' is revoked in '%s' line %u: %s", p->name,
+               hit->file, hit->line, p->fingerprint);
         return hl_err_hint(err, "The server must get a new host key before "
                                 "anything is sent to it.");
     case HL_SSH_KNOWN_CHANGED:
@@ -521,8 +522,7 @@ static int look_up(const struct hl_ssh_config *c, const struct presented *p,
     hl_free(name);
     if (rc)
         return rc;
-    if (plain.known == HL_SSH_KNOWN_OK ||
-        plain.known == HL_SSH_KNOWN_REVOKED)
+    if (plain.known == HL_SSH_KNOWN_OK || plain.known == HL_SSH_KNOWN_REVOKED)
         *hit = plain;
     else
         hl_free(plain.key64);
@@ -538,8 +538,7 @@ int hl_ssh_hostkey_check(struct hl_ssh *s, struct hl_error *err)
     int rc;
 
     if (ssh_get_server_publickey(s->session, &key) != SSH_OK)
-        return hl_err(err, HAUL_E_PROTO, 0, "'%s' shows no host key",
-                      c->host);
+        return hl_err(err, HAUL_E_PROTO, 0, "'%s' shows no host key", c->host);
     /* Of an ECDSA key libssh tells the curve in ssh_pki_key_ecdsa_name()
      * only. */
     p.type = ssh_pki_key_ecdsa_name(key);

@@ -18,9 +18,9 @@
 
 #include "ssh_session.h"
 
-#define HL_SSH_POLL_MS 100   /* *stop is looked at this often */
+#define HL_SSH_POLL_MS 100 /* *stop is looked at this often */
 #define HL_SSH_SECRET_MAX 1024
-#define HL_SSH_LIST_MAX 64   /* files of one kind */
+#define HL_SSH_LIST_MAX 64 /* files of one kind */
 
 static inline uint64_t hl_ssh_now(void)
 {
@@ -60,23 +60,23 @@ struct hl_ssh_list {
 };
 
 struct hl_ssh_config {
-    char *name;             /* as typed: %n */
-    char *host;             /* HostName: %h */
-    char *user;             /* %r */
-    uint16_t port;          /* %p */
-    char *alias;            /* HostKeyAlias or NULL: %k */
-    char *ciphers;          /* NULL: not set by the user */
-    char *proxy_jump;       /* or NULL */
-    char *proxy_command;    /* or NULL */
-    char *agent;            /* socket, or NULL: no agent */
-    char *file;             /* for "ssh -F", or NULL */
+    char *name;          /* as typed: %n */
+    char *host;          /* HostName: %h */
+    char *user;          /* %r */
+    uint16_t port;       /* %p */
+    char *alias;         /* HostKeyAlias or NULL: %k */
+    char *ciphers;       /* NULL: not set by the user */
+    char *proxy_jump;    /* or NULL */
+    char *proxy_command; /* or NULL */
+    char *agent;         /* socket, or NULL: no agent */
+    char *file;          /* for "ssh -F", or NULL */
     struct hl_ssh_list identities, certificates;
     struct hl_ssh_list known_user, known_global;
     bool identities_only;
-    bool identities_explicit; /* --identity */
-    bool accept_new;        /* StrictHostKeyChecking accept-new, no, off */
-    bool hash_names;        /* HashKnownHosts */
-    int family;             /* AF_UNSPEC, AF_INET, AF_INET6 */
+    bool identities_explicit;   /* --identity */
+    bool accept_new;            /* StrictHostKeyChecking accept-new, no, off */
+    bool hash_names;            /* HashKnownHosts */
+    int family;                 /* AF_UNSPEC, AF_INET, AF_INET6 */
     uint32_t connect_timeout_s; /* 0: not set */
 };
 
@@ -115,8 +115,8 @@ int hl_ssh_child_capture(char *const argv[], const struct hl_ssh_limit *limit,
                          struct hl_error *err);
 /* Runs argv with a socket as its standard input and output. *fd is the other
  * end: close-on-exec, non-blocking. */
-int hl_ssh_child_start(char *const argv[], struct hl_ssh_child *child,
-                       int *fd, struct hl_error *err);
+int hl_ssh_child_start(char *const argv[], struct hl_ssh_child *child, int *fd,
+                       struct hl_error *err);
 /* Last line it wrote to its standard error, or "". */
 void hl_ssh_child_last_line(const struct hl_ssh_child *child, char *buf,
                             size_t cap);
@@ -134,7 +134,7 @@ int hl_ssh_tcp_connect(const struct hl_env *env,
 /* ---- ssh_session.c ------------------------------------------------------ */
 
 struct hl_ssh_secret {
-    char *what;  /* the question */
+    char *what; /* the question */
     char *value;
 };
 
@@ -182,8 +182,8 @@ bool hl_ssh_recall(struct hl_ssh_host *host, const char *what, char *buf,
 void hl_ssh_remember(struct hl_ssh_host *host, const char *what,
                      const char *value);
 /* Asks the user; not remembered. HAUL_E_AUTH: nobody answers. */
-int hl_ssh_ask(struct hl_ssh_host *host, const char *what, bool echo,
-               char *buf, size_t cap);
+int hl_ssh_ask(struct hl_ssh_host *host, const char *what, bool echo, char *buf,
+               size_t cap);
 
 /* ---- ssh_hostkey.c ------------------------------------------------------ */
 
@@ -193,19 +193,19 @@ char *hl_ssh_hostkey_order(const struct hl_ssh_config *config);
 int hl_ssh_hostkey_check(struct hl_ssh *s, struct hl_error *err);
 
 enum hl_ssh_known {
-    HL_SSH_KNOWN_NO,      /* nothing about this host */
+    HL_SSH_KNOWN_NO, /* nothing about this host */
     HL_SSH_KNOWN_OK,
-    HL_SSH_KNOWN_OTHER,   /* keys of other types only */
+    HL_SSH_KNOWN_OTHER, /* keys of other types only */
     HL_SSH_KNOWN_CHANGED,
     HL_SSH_KNOWN_REVOKED
 };
 
 struct hl_ssh_known_hit {
     enum hl_ssh_known known;
-    char file[256];    /* where the line stands that decided */
+    char file[256]; /* where the line stands that decided */
     unsigned line;
-    char *key64;       /* key of that line; caller frees */
-    bool authority;    /* a @cert-authority line was met */
+    char *key64;    /* key of that line; caller frees */
+    bool authority; /* a @cert-authority line was met */
 };
 
 /* What files say about key64 (type "ssh-ed25519", …) under name. */
@@ -231,8 +231,8 @@ const char *hl_ssh_agent_key64(const struct hl_ssh_agent *a, size_t index);
 /* The same, parsed; belongs to a. */
 ssh_key hl_ssh_agent_key(const struct hl_ssh_agent *a, size_t index);
 /* From now on libssh's agent calls on session see this key only. */
-int hl_ssh_agent_show(struct hl_ssh_agent *a, ssh_session session,
-                      size_t index, struct hl_error *err);
+int hl_ssh_agent_show(struct hl_ssh_agent *a, ssh_session session, size_t index,
+                      struct hl_error *err);
 
 /* ---- ssh_auth.c --------------------------------------------------------- */
 

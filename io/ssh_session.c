@@ -157,8 +157,8 @@ void hl_ssh_remember(struct hl_ssh_host *host, const char *what,
         hl_free_secret(secret.value);
 }
 
-int hl_ssh_ask(struct hl_ssh_host *host, const char *what, bool echo,
-               char *buf, size_t cap)
+int hl_ssh_ask(struct hl_ssh_host *host, const char *what, bool echo, char *buf,
+               size_t cap)
 {
     const struct hl_env *env = host->fixed.env;
     int rc;
@@ -268,8 +268,7 @@ static int start_jump(struct hl_ssh *s, int *fd, struct hl_error *err)
     return rc;
 }
 
-static int start_proxy_command(struct hl_ssh *s, int *fd,
-                               struct hl_error *err)
+static int start_proxy_command(struct hl_ssh *s, int *fd, struct hl_error *err)
 {
     const struct hl_ssh_config *c = &s->host->fixed.config;
     char sh[] = "/bin/sh", minus_c[] = "-c";
@@ -409,8 +408,9 @@ static int proxy_failed(struct hl_ssh *s, struct hl_error *err)
     hl_err(err, code, 0, "no way to '%s' through '%s': %s", c->host,
            c->proxy_command ? c->proxy_command : c->proxy_jump,
            line[0] ? line : "the proxy closed the connection");
-    return hl_err_hint(err, "'ssh %s' takes the same way: make that work "
-                            "first.",
+    return hl_err_hint(err,
+                       "'ssh %s' takes the same way: make that work "
+                       "first.",
                        c->name);
 }
 
@@ -426,8 +426,8 @@ static int not_ssh(struct hl_ssh *s, struct hl_error *err)
         return hl_err_hint(err, "sshd limits logins in progress: try fewer "
                                 "--connections, or raise MaxStartups there.");
     }
-    hl_err(err, HAUL_E_PROTO, 0, "'%s' port %u does not speak SSH: %s",
-           c->host, c->port, s->greeting);
+    hl_err(err, HAUL_E_PROTO, 0, "'%s' port %u does not speak SSH: %s", c->host,
+           c->port, s->greeting);
     return hl_err_hint(err, "Check the port.");
 }
 
@@ -458,8 +458,7 @@ static int handshake_failed(struct hl_ssh *s, struct hl_error *err)
                       c->host, text);
     hl_err(err, HAUL_E_RESET, 0, "'%s' port %u closed the connection %s",
            c->host, c->port,
-           s->greeting[0] ? "during the handshake"
-                          : "before it said anything");
+           s->greeting[0] ? "during the handshake" : "before it said anything");
     hl_err_detail(err, "%s", text);
     return hl_err_hint(err, "sshd does so when too many logins are in "
                             "progress (MaxStartups), or when it blocks this "
@@ -517,8 +516,9 @@ static int handshake(struct hl_ssh *s, struct hl_error *err)
     while ((rc = ssh_connect(s->session)) == SSH_AGAIN) {
         r = hl_ssh_turn(s->session, s->fd, &s->limit, deadline);
         if (r <= 0)
-            return stalled(s, r, greeted ? "during the key exchange"
-                                         : "after it was connected",
+            return stalled(s, r,
+                           greeted ? "during the key exchange"
+                                   : "after it was connected",
                            err);
         if (!s->greeting[0])
             peek_greeting(s);

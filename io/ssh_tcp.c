@@ -85,8 +85,7 @@ static int lookup_wait(struct lookup *l, const struct hl_ssh_limit *limit,
 {
     int r;
 
-    r = hl_ssh_poll(l->event_fd, POLLIN, limit,
-                    hl_ssh_now() + limit->step_ns);
+    r = hl_ssh_poll(l->event_fd, POLLIN, limit, hl_ssh_now() + limit->step_ns);
     if (r < 0)
         return hl_err(err, r, 0, "interrupted");
     if (r == 0) {
@@ -97,8 +96,7 @@ static int lookup_wait(struct lookup *l, const struct hl_ssh_limit *limit,
     if (!l->rc)
         return 0;
     hl_err(err, HAUL_E_RESOLVE, l->sys_errno, "cannot find host '%s': %s",
-           l->host, l->rc == EAI_SYSTEM ? "system error"
-                                        : gai_strerror(l->rc));
+           l->host, l->rc == EAI_SYSTEM ? "system error" : gai_strerror(l->rc));
     return hl_err_hint(err, "Check the spelling of the host name and the name "
                             "servers of this machine.");
 }
@@ -222,19 +220,19 @@ int hl_ssh_tcp_connect(const struct hl_env *env,
     if (rc)
         return rc;
     if (config->connect_timeout_s)
-        time_ns = hl_min(time_ns,
-                         config->connect_timeout_s * HL_NS_PER_S);
+        time_ns = hl_min(time_ns, config->connect_timeout_s * HL_NS_PER_S);
     else if (l->list->ai_next)
         time_ns = hl_min(time_ns, ADDRESS_S * HL_NS_PER_S);
     for (ai = l->list; ai; ai = ai->ai_next) {
-        if (getnameinfo(ai->ai_addr, ai->ai_addrlen, text, sizeof(text),
-                        NULL, 0, NI_NUMERICHOST))
+        if (getnameinfo(ai->ai_addr, ai->ai_addrlen, text, sizeof(text), NULL,
+                        0, NI_NUMERICHOST))
             text[0] = '\0';
         r = connect_one(ai, limit, time_ns);
         HL_TRACE(env->log, HL_AREA_SSH, "connect %s port %u: %s", text,
                  config->port,
-                 r >= 0 ? "up"
-                        : r == HAUL_E_CANCELED ? "stop" : strerror(-r));
+                 r >= 0                 ? "up"
+                 : r == HAUL_E_CANCELED ? "stop"
+                                        : strerror(-r));
         if (r >= 0 || r == HAUL_E_CANCELED)
             break;
     }

@@ -22,9 +22,9 @@ const char *haul_features(void)
 
 const char *haul_limit_name(int limit)
 {
-    static const char *const names[] = {
-        "none",   "source",     "cpu",  "memory", "window",
-        "connection", "link", "target", "rate-limit"};
+    static const char *const names[] = {"none",   "source", "cpu",
+                                        "memory", "window", "connection",
+                                        "link",   "target", "rate-limit"};
 
     if (limit < 0 || (size_t)limit >= HL_LEN(names))
         return "none";
@@ -52,7 +52,7 @@ int hl_lib_error(const struct hl_error *err, struct haul_error *out)
     return 0;
 }
 
-/* ---- Engines --------------------------------------------------------------- */
+/* ---- Engines ------------------------------------------------------------ */
 
 int haul_engine_new(struct haul_engine **out)
 {
@@ -90,8 +90,7 @@ int hl_lib_engine(struct haul_engine *e, struct hl_error *err)
     if (e->e)
         return 0;
     config.workers = cores < 1 ? 1 : cores > 8 ? 8 : (uint32_t)cores;
-    if (getrandom(&config.seed, sizeof(config.seed), 0) !=
-        sizeof(config.seed))
+    if (getrandom(&config.seed, sizeof(config.seed), 0) != sizeof(config.seed))
         config.seed = (uint64_t)getpid();
     rc = hl_engine_new(&config, &e->e, err);
     if (rc)
@@ -144,7 +143,7 @@ int haul_engine_set_log_fn(struct haul_engine *e, haul_log_fn *fn, void *user,
     return 0;
 }
 
-/* ---- Options --------------------------------------------------------------- */
+/* ---- Options ------------------------------------------------------------ */
 
 static int engine_option(struct haul_engine *e)
 {
@@ -189,8 +188,7 @@ int haul_transfer_set_i64(struct haul_transfer *t, int opt, int64_t v)
     int rc = transfer_option(t);
 
     return rc ? rc
-              : hl_opts_set_i64(t->opts, HAUL_OPT_TRANSFER, opt, v,
-                                &t->error);
+              : hl_opts_set_i64(t->opts, HAUL_OPT_TRANSFER, opt, v, &t->error);
 }
 
 int haul_transfer_set_str(struct haul_transfer *t, int opt, const char *v)
@@ -198,11 +196,10 @@ int haul_transfer_set_str(struct haul_transfer *t, int opt, const char *v)
     int rc = transfer_option(t);
 
     return rc ? rc
-              : hl_opts_set_str(t->opts, HAUL_OPT_TRANSFER, opt, v,
-                                &t->error);
+              : hl_opts_set_str(t->opts, HAUL_OPT_TRANSFER, opt, v, &t->error);
 }
 
-/* ---- Running --------------------------------------------------------------- */
+/* ---- Running ------------------------------------------------------------ */
 
 int haul_engine_step(struct haul_engine *e, int timeout_ms)
 {

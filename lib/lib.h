@@ -30,7 +30,7 @@ struct haul_transfer {
     struct haul_engine *engine;
     enum hl_transfer_kind kind;
     struct hl_url source, target;
-    bool has_source, has_target; /* false: the caller or nobody */
+    bool has_source, has_target;             /* false: the caller or nobody */
     char *callback_source, *callback_target; /* names or NULL */
     haul_read_fn *read_fn;
     haul_write_fn *write_fn;

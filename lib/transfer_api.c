@@ -9,7 +9,7 @@
 #include "callback.h"
 #include "lib.h"
 
-/* ---- Events ---------------------------------------------------------------- */
+/* ---- Events ------------------------------------------------------------- */
 
 static void send_event(struct haul_transfer *t, uint32_t type,
                        const struct hl_error *error)
@@ -118,7 +118,7 @@ static int env_secret(const struct hl_env *env, const char *what, int echo,
     return rc;
 }
 
-/* ---- Making ---------------------------------------------------------------- */
+/* ---- Making ------------------------------------------------------------- */
 
 static int parse_end(struct haul_transfer *t, const char *text,
                      struct hl_url *url, bool *has)
@@ -132,8 +132,10 @@ static int parse_end(struct haul_transfer *t, const char *text,
         return rc;
     *has = true;
     if (!hl_registry_find(url->scheme)) {
-        hl_err(&t->error, HAUL_E_INVAL, 0, "'%s:' is no kind of place "
-               "that this haul knows", url->scheme);
+        hl_err(&t->error, HAUL_E_INVAL, 0,
+               "'%s:' is no kind of place "
+               "that this haul knows",
+               url->scheme);
         return hl_err_hint(&t->error, "It has: %s.", haul_features());
     }
     return 0;
@@ -290,7 +292,7 @@ int haul_transfer_set_event_fn(struct haul_transfer *t, haul_event_fn *fn,
     return 0;
 }
 
-/* ---- Names ----------------------------------------------------------------- */
+/* ---- Names -------------------------------------------------------------- */
 
 /* The same file under the same name, wherever the user stands: absolute, the
  * folder resolved. */
@@ -336,10 +338,9 @@ static bool is_lasting(const struct hl_url *u, bool has, const char *callback)
 static int make_names(struct haul_transfer *t, char **source, char **target,
                       char **key)
 {
-    bool lasting =
-        is_lasting(&t->target, t->has_target, t->callback_target) &&
-        (!t->has_target || strcmp(t->target.scheme, "-")) &&
-        (t->has_source || t->callback_source);
+    bool lasting = is_lasting(&t->target, t->has_target, t->callback_target) &&
+                   (!t->has_target || strcmp(t->target.scheme, "-")) &&
+                   (t->has_source || t->callback_source);
 
     *key = NULL;
     hl_free(*source); /* of a start that failed */
@@ -355,7 +356,7 @@ static int make_names(struct haul_transfer *t, char **source, char **target,
     return *key ? 0 : HAUL_E_NOMEM;
 }
 
-/* ---- Start ----------------------------------------------------------------- */
+/* ---- Start -------------------------------------------------------------- */
 
 static int end_hook(void *user, struct hl_error *err)
 {
@@ -410,17 +411,16 @@ static int new_endpoint(struct haul_transfer *t, const struct hl_url *url,
     return d->endpoint_new(&t->env, url, out, &t->error);
 }
 
-static int make_endpoints(struct haul_transfer *t,
-                          struct hl_transfer_config *c)
+static int make_endpoints(struct haul_transfer *t, struct hl_transfer_config *c)
 {
     int rc = 0;
 
     if (t->has_source)
         rc = new_endpoint(t, &t->source, &c->source);
     else if (t->read_fn)
-        rc = hl_callback_source_new(&t->env, t->callback_source,
-                                    t->read_size, t->read_fn, t->read_user,
-                                    &c->source, &t->error);
+        rc = hl_callback_source_new(&t->env, t->callback_source, t->read_size,
+                                    t->read_fn, t->read_user, &c->source,
+                                    &t->error);
     else if (t->kind == HL_TRANSFER_COPY)
         rc = hl_err(&t->error, HAUL_E_INVAL, 0, "there is no source");
     if (rc)
@@ -451,8 +451,8 @@ static int configure(struct haul_transfer *t, struct hl_transfer_config *c)
     c->item_count = 1;
     c->opts = t->opts;
     c->identity = hl_digest_find("xxh128");
-    c->digest = none ? NULL
-                     : hl_digest_find(hl_opts_str(t->opts, HAUL_OPT_DIGEST));
+    c->digest =
+        none ? NULL : hl_digest_find(hl_opts_str(t->opts, HAUL_OPT_DIGEST));
     c->remove_id = t->remove_id;
     c->forget = t->forget;
     c->events = &transfer_events;
@@ -472,8 +472,9 @@ static void warn_of_password(struct haul_transfer *t)
 
     if (!t->source.password && !t->target.password)
         return;
-    hl_err(&w, HAUL_E_AUTH, 0, "the password in the URL can be seen by others "
-                               "on this machine");
+    hl_err(&w, HAUL_E_AUTH, 0,
+           "the password in the URL can be seen by others "
+           "on this machine");
     hl_err_hint(&w, "Use a key or an agent, or let haul ask.");
     env_warn(&t->env, &w);
 }
@@ -532,7 +533,7 @@ void haul_transfer_cancel(struct haul_transfer *t)
         hl_transfer_cancel(inner);
 }
 
-/* ---- What happened --------------------------------------------------------- */
+/* ---- What happened ------------------------------------------------------ */
 
 int haul_transfer_stats(struct haul_transfer *t, struct haul_stats *stats)
 {

@@ -21,7 +21,7 @@
 
 static_assert(sizeof(XXH128_canonical_t) == 16, "size of an XXH3-128");
 
-/* ---- XXH3-128 ------------------------------------------------------------ */
+/* ---- XXH3-128 ----------------------------------------------------------- */
 
 static void put_canonical(XXH128_hash_t hash, uint8_t *out)
 {
@@ -60,7 +60,7 @@ static void xxh128_free(void *state)
     (void)XXH3_freeState(state);
 }
 
-/* ---- SHA-256 ------------------------------------------------------------- */
+/* ---- SHA-256 ------------------------------------------------------------ */
 
 #define SHA256_SIZE 32
 
@@ -108,13 +108,13 @@ static void sha256_free(void *state)
     EVP_MD_CTX_free(state);
 }
 
-/* ---- By name ------------------------------------------------------------- */
+/* ---- By name ------------------------------------------------------------ */
 
 static const struct hl_digest digests[] = {
     {"xxh128", 16, xxh128_run, xxh128_new, xxh128_update, xxh128_final,
      xxh128_free},
-    {"sha256", SHA256_SIZE, sha256_run, sha256_new, sha256_update,
-     sha256_final, sha256_free},
+    {"sha256", SHA256_SIZE, sha256_run, sha256_new, sha256_update, sha256_final,
+     sha256_free},
 };
 
 const struct hl_digest *hl_digest_find(const char *name)
@@ -125,7 +125,7 @@ const struct hl_digest *hl_digest_find(const char *name)
     return NULL;
 }
 
-/* ---- Hex ----------------------------------------------------------------- */
+/* ---- Hex ---------------------------------------------------------------- */
 
 void hl_hex(const uint8_t *bytes, size_t size, char *out)
 {

@@ -81,7 +81,7 @@ static int open_sqlite(sqlite3 **db, struct hl_error *err)
     return HAUL_OK;
 }
 
-/* ---- Writing ------------------------------------------------------------- */
+/* ---- Writing ------------------------------------------------------------ */
 
 /* Bytes of the UTF-8 sequence at p, 0 when it is none (Unicode 15, table
  * 3-7). p ends in NUL. */
@@ -167,16 +167,15 @@ static char *make_head(const struct hl_manifest *m, const char *quoted)
     hl_hex(bytes, ROOT_SIZE, root);
     if (m->has_whole) {
         hl_hex(m->whole, m->digest->size, hex);
-        (void)snprintf(whole, sizeof(whole), "\"%s:%s\"", m->digest->name,
-                       hex);
+        (void)snprintf(whole, sizeof(whole), "\"%s:%s\"", m->digest->name, hex);
     }
     return hl_asprintf("{\"haul_manifest\":%d,\n\"name\":%s,\n"
                        "\"size\":%llu,\n\"chunk_size\":%llu,\n"
                        "\"digest\":\"%s\",\n\"root\":\"xxh128:%s\",\n"
                        "\"whole\":%s,\n\"chunks\":[",
                        FORMAT_VERSION, quoted, (unsigned long long)m->size,
-                       (unsigned long long)m->chunk_size, m->digest->name,
-                       root, whole);
+                       (unsigned long long)m->chunk_size, m->digest->name, root,
+                       whole);
 }
 
 /* The whole file, *len bytes. */
@@ -251,8 +250,8 @@ static int open_temporary(const char *folder, char **name)
 
     for (int i = 0; i < 100 && fd < 0; i++) {
         hl_free(*name);
-        *name = hl_asprintf("%s/.haul-manifest.%ld.%d", folder,
-                            (long)getpid(), i);
+        *name =
+            hl_asprintf("%s/.haul-manifest.%ld.%d", folder, (long)getpid(), i);
         if (!*name) {
             errno = ENOMEM;
             return -1;
@@ -325,7 +324,7 @@ int hl_manifest_write(const struct hl_manifest *m, const char *path,
     return rc;
 }
 
-/* ---- Reading ------------------------------------------------------------- */
+/* ---- Reading ------------------------------------------------------------ */
 
 struct reader {
     const char *path;
@@ -376,8 +375,8 @@ static int read_text(struct reader *r)
         if (n > 0)
             r->len += (size_t)n;
         if (n < 0 && errno != EINTR)
-            rc = hl_err(r->err, HAUL_E_READ, errno,
-                        "cannot read manifest '%s'", r->path);
+            rc = hl_err(r->err, HAUL_E_READ, errno, "cannot read manifest '%s'",
+                        r->path);
         if (r->len > FILE_MAX)
             rc = too_large(r);
     }
@@ -413,8 +412,8 @@ static int query(struct reader *r, const char *sql, sqlite3_stmt **q)
 
     if (sqlite3_prepare_v2(r->db, sql, -1, q, NULL) != SQLITE_OK)
         return sqlite_failed(r->db, r->err);
-    rc = sqlite3_bind_text64(*q, 1, r->text, r->len, SQLITE_STATIC,
-                             SQLITE_UTF8);
+    rc =
+        sqlite3_bind_text64(*q, 1, r->text, r->len, SQLITE_STATIC, SQLITE_UTF8);
     if (rc == SQLITE_TOOBIG)
         return too_large(r);
     return rc == SQLITE_OK ? HAUL_OK : sqlite_failed(r->db, r->err);
@@ -423,12 +422,12 @@ static int query(struct reader *r, const char *sql, sqlite3_stmt **q)
 static int check_json(struct reader *r)
 {
     sqlite3_stmt *q = NULL;
-    int rc = query(r, "SELECT json_valid(?1) AND json_type(?1) = 'object'",
-                   &q);
+    int rc = query(r, "SELECT json_valid(?1) AND json_type(?1) = 'object'", &q);
 
     if (!rc && sqlite3_step(q) != SQLITE_ROW)
         rc = sqlite3_errcode(r->db) == SQLITE_NOMEM
-                 ? no_memory(r->err) : damaged(r, sqlite3_errmsg(r->db));
+                 ? no_memory(r->err)
+                 : damaged(r, sqlite3_errmsg(r->db));
     if (!rc && sqlite3_column_int(q, 0) != 1)
         rc = damaged(r, "not a JSON object");
     sqlite3_finalize(q);
@@ -515,7 +514,8 @@ static int read_field(struct reader *r, enum field field, const char *text,
         return m->digest ? HAUL_OK : damaged(r, "unknown digest");
     case F_ROOT:
         return text && read_digest(text, hl_digest_find("xxh128"), r->root)
-                   ? HAUL_OK : damaged(r, "root");
+                   ? HAUL_OK
+                   : damaged(r, "root");
     case F_WHOLE:
         r->whole = hl_strdup(text);
         return r->whole || !text ? HAUL_OK : no_memory(r->err);
@@ -615,7 +615,8 @@ static int check_root(struct reader *r)
         return damaged(r, "digest of the whole");
     hl_manifest_root(m, root);
     return memcmp(root, r->root, ROOT_SIZE) == 0
-               ? HAUL_OK : damaged(r, "the root does not fit the digests");
+               ? HAUL_OK
+               : damaged(r, "the root does not fit the digests");
 }
 
 int hl_manifest_read(const char *path, struct hl_manifest *out,

@@ -14,11 +14,11 @@
 #include "digest.h"
 
 struct hl_manifest {
-    char *name;         /* base name of the object */
+    char *name; /* base name of the object */
     uint64_t size, chunk_size;
     const struct hl_digest *digest;
-    uint8_t *chunks;    /* count * digest->size bytes */
-    uint64_t count;     /* ceil(size / chunk_size) */
+    uint8_t *chunks; /* count * digest->size bytes */
+    uint64_t count;  /* ceil(size / chunk_size) */
     bool has_whole;
     uint8_t whole[HL_DIGEST_MAX];
 };

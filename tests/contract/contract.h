@@ -34,9 +34,9 @@
 
 struct contract_case {
     const char *name;
-    const char *url;     /* the name is put behind; NULL: endpoint() */
+    const char *url; /* the name is put behind; NULL: endpoint() */
     bool virtual_time;
-    bool nameless;       /* no names: nothing to stat, clobber, discard */
+    bool nameless; /* no names: nothing to stat, clobber, discard */
     /* Instead of a url: endpoint of one object. */
     int (*endpoint)(const struct hl_env *env, const char *name,
                     enum hl_role role, struct hl_endpoint **out,
@@ -81,7 +81,7 @@ struct tracked {
     } u;
 };
 
-/* ---- The loop ------------------------------------------------------------ */
+/* ---- The loop ----------------------------------------------------------- */
 
 static inline void check_call(struct engine *e)
 {
@@ -107,8 +107,7 @@ static inline void set_from_env(struct engine *e, int opt, const char *name)
     assert_int_equal(hl_opts_set_str(e->opts, 0, opt, getenv(name), NULL), 0);
 }
 
-static inline void engine_start(struct engine *e,
-                                const struct contract_case *c)
+static inline void engine_start(struct engine *e, const struct contract_case *c)
 {
     memset(e, 0, sizeof(*e));
     e->c = c;
@@ -164,7 +163,7 @@ static inline void settle(struct engine *e)
         hl_loop_step(e->env.loop, e->env.virtual_time ? 0 : 2);
 }
 
-/* ---- Objects ------------------------------------------------------------- */
+/* ---- Objects ------------------------------------------------------------ */
 
 static inline void on_acked(void *user, uint64_t offset, uint64_t len)
 {
@@ -203,8 +202,8 @@ static inline void on_token(void *user, const char *token)
         s->obj->driver->token_saved(s->obj, 0);
 }
 
-static const struct hl_object_events subject_events = { on_acked, on_lost,
-                                                        on_token };
+static const struct hl_object_events subject_events = {on_acked, on_lost,
+                                                       on_token};
 
 static inline void subject_url(struct subject *s, const char *name)
 {
@@ -218,7 +217,7 @@ static inline void subject_url(struct subject *s, const char *name)
 static inline void subject_new(struct engine *e, struct subject *s,
                                const char *name, enum hl_role role)
 {
-    struct hl_error err = { 0 };
+    struct hl_error err = {0};
     const struct hl_driver *d;
     int rc = 0;
 
@@ -240,15 +239,15 @@ static inline void subject_new(struct engine *e, struct subject *s,
         rc = e->c->endpoint(&e->env, name, role, &e->ep, &err);
     }
     if (!rc)
-        rc = e->ep->driver->object_new(e->ep, e->c->url ? &s->url : NULL,
-                                       role, &s->obj, &err);
+        rc = e->ep->driver->object_new(e->ep, e->c->url ? &s->url : NULL, role,
+                                       &s->obj, &err);
     if (rc)
         fail_msg("%s: %s", e->c->name, err.message);
     s->obj->events = &subject_events;
     s->obj->events_user = s;
 }
 
-/* ---- Operations ---------------------------------------------------------- */
+/* ---- Operations --------------------------------------------------------- */
 
 static inline void tracked_done(struct hl_op *op)
 {
@@ -269,12 +268,11 @@ static inline void write_done(struct hl_op *op)
 
     tracked_done(op);
     if (!op->rc)
-        assert_int_equal(hl_ranges_add(&t->s->taken, io->offset,
-                                       io->offset + io->len), 0);
+        assert_int_equal(
+            hl_ranges_add(&t->s->taken, io->offset, io->offset + io->len), 0);
 }
 
-static inline struct tracked *tracked_init(struct tracked *t,
-                                           struct subject *s)
+static inline struct tracked *tracked_init(struct tracked *t, struct subject *s)
 {
     memset(t, 0, sizeof(*t));
     t->s = s;
@@ -285,8 +283,7 @@ static inline struct tracked *tracked_init(struct tracked *t,
 }
 
 /* Hands over, waits, gives the result. */
-#define RUN(s, t, call)                                                       \
-    ((s)->e->submitting = true, (call), tracked_wait(s, t))
+#define RUN(s, t, call) ((s)->e->submitting = true, (call), tracked_wait(s, t))
 
 static inline int tracked_wait(struct subject *s, struct tracked *t)
 {
@@ -399,9 +396,8 @@ static inline void write_range(struct subject *s, uint64_t begin, uint64_t end,
         size_t at = s->layout.caps & HL_CAP_ORDERED ? i : n - 1 - i;
         uint64_t offset = begin + at * CHUNK;
 
-        t[i] = submit_write(s, offset,
-                            (uint32_t)hl_min(CHUNK, end - offset), size,
-                            data + at * CHUNK);
+        t[i] = submit_write(s, offset, (uint32_t)hl_min(CHUNK, end - offset),
+                            size, data + at * CHUNK);
     }
     for (i = 0; i < n; i++) {
         wait_for(s->e, &t[i]->returned, 1);
@@ -430,7 +426,7 @@ static inline int subject_commit(struct subject *s, uint64_t size,
 static inline void make_object(struct engine *e, const char *name,
                                uint64_t size)
 {
-    struct hl_open how = { .size = size };
+    struct hl_open how = {.size = size};
     struct subject s;
 
     subject_new(e, &s, name, HL_ROLE_TARGET);

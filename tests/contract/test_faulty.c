@@ -59,8 +59,8 @@ static void mover_token(void *user, const char *token)
     m->s.obj->driver->token_saved(m->s.obj, 0);
 }
 
-static const struct hl_object_events mover_events = { mover_acked, mover_lost,
-                                                      mover_token };
+static const struct hl_object_events mover_events = {mover_acked, mover_lost,
+                                                     mover_token};
 
 static void mover_written(struct hl_op *op)
 {
@@ -104,8 +104,8 @@ static void mover_feed(struct mover *m)
         io->len = (uint32_t)hl_min(CHUNK, SIZE - i * CHUNK);
         io->data = m->data + i * CHUNK;
         io->part = io->offset / part;
-        io->part_end = io->offset + io->len == SIZE ||
-                       (io->offset + io->len) % part == 0;
+        io->part_end =
+            io->offset + io->len == SIZE || (io->offset + io->len) % part == 0;
         m->state[i] = UNDER_WAY;
         m->under_way++;
         hl_driver_write(m->s.obj, io);
@@ -115,12 +115,12 @@ static void mover_feed(struct mover *m)
 /* Copies through url; returns what happened on the way. */
 static void move(struct mover *m, const char *url, bool virtual_time)
 {
-    struct hl_open how = { .size = SIZE };
+    struct hl_open how = {.size = SIZE};
     time_t limit = now_s() + PATIENCE_S;
 
     memset(m, 0, sizeof(*m));
-    m->c = (struct contract_case){ .name = "faulty", .url = url,
-                                   .virtual_time = virtual_time };
+    m->c = (struct contract_case){
+        .name = "faulty", .url = url, .virtual_time = virtual_time};
     m->data = malloc(CHUNKS * CHUNK);
     assert_non_null(m->data);
     hl_gen_fill(SEED, false, 0, m->data, SIZE);
@@ -171,7 +171,8 @@ static void every_fault_of_a_target_is_survived(void **state)
         snprintf(url, sizeof(url),
                  "faulty:seed=%d,write_error=0.2,lost=0.2,hang=0.05,"
                  "reorder=0.3,dup=0.1,open_error=0.3,commit_error=0.3,"
-                 "delay_us=3000:mem:buf?rtt_us=1000&id=", seed);
+                 "delay_us=3000:mem:buf?rtt_us=1000&id=",
+                 seed);
         move(m, url, seed % 4 != 0);
         check_copy();
         errors += m->errors;
@@ -193,8 +194,10 @@ static void piece_of_a_late_part_is_repeated_alone(void **state)
 
     (void)state;
     for (seed = 1; seed <= 10; seed++) {
-        snprintf(url, sizeof(url), "faulty:seed=%d,lost=0.4:"
-                 "mem:buf?part=256ki&late=1&id=", seed);
+        snprintf(url, sizeof(url),
+                 "faulty:seed=%d,lost=0.4:"
+                 "mem:buf?part=256ki&late=1&id=",
+                 seed);
         move(m, url, true);
         check_copy();
         losses += m->losses;
@@ -246,8 +249,8 @@ static void same_seed_gives_the_same_run(void **state)
 /* Reads 64 chunks through url one by one; counts what differs. */
 static void read_through(const char *url, int *errors, int *shorts, int *bits)
 {
-    struct contract_case c = { .name = "faulty", .url = url,
-                               .virtual_time = true };
+    struct contract_case c = {
+        .name = "faulty", .url = url, .virtual_time = true};
     static uint8_t got[CHUNK], want[CHUNK];
     struct engine e;
     struct subject s;
@@ -302,9 +305,9 @@ static void faults_of_a_source_are_what_was_asked_for(void **state)
 static void hanging_operations_wait_for_unstall_or_abort(void **state)
 {
     struct contract_case c = {
-        .name = "faulty", .virtual_time = true,
-        .url = "faulty:hang=1,after=1:mem:gen?seed=42&size=64mi"
-    };
+        .name = "faulty",
+        .virtual_time = true,
+        .url = "faulty:hang=1,after=1:mem:gen?seed=42&size=64mi"};
     static uint8_t got[CHUNK];
     struct engine e;
     struct subject s;
@@ -339,11 +342,11 @@ static void hanging_operations_wait_for_unstall_or_abort(void **state)
 static void broken_stream_takes_nothing_behind_the_break(void **state)
 {
     struct contract_case c = {
-        .name = "faulty", .virtual_time = true,
+        .name = "faulty",
+        .virtual_time = true,
         .url = "faulty:seed=1,write_error=1,once=1,after=65537:"
-               "mem:buf?ordered=1&id="
-    };
-    struct hl_open how = { .size = 8 * CHUNK };
+               "mem:buf?ordered=1&id="};
+    struct hl_open how = {.size = 8 * CHUNK};
     uint8_t *data = calloc(8, CHUNK);
     struct tracked *t[4];
     struct engine e;
@@ -377,9 +380,8 @@ static void unknown_options_are_refused(void **state)
 {
     static const char *const urls[] = {
         "faulty:typo=1:mem:null", "faulty:lost=1.5:mem:null",
-        "faulty:lost=:mem:null", "faulty:seed=1", "faulty::nothing://h/x"
-    };
-    struct contract_case c = { .name = "faulty", .virtual_time = true };
+        "faulty:lost=:mem:null", "faulty:seed=1", "faulty::nothing://h/x"};
+    struct contract_case c = {.name = "faulty", .virtual_time = true};
     struct hl_endpoint *ep = NULL;
     struct hl_object *obj = NULL;
     struct hl_error err;

@@ -38,16 +38,16 @@ static const char *fresh_name(void)
     return name;
 }
 
-#define NAME(var)                                                             \
-    char var[64];                                                             \
+#define NAME(var)                                                              \
+    char var[64];                                                              \
     snprintf(var, sizeof(var), "%s", fresh_name())
 
-/* ---- Tests --------------------------------------------------------------- */
+/* ---- Tests -------------------------------------------------------------- */
 
 static void every_size_arrives_whole(void **state)
 {
-    static const uint64_t sizes[] = { 0, 1, CHUNK - 1, CHUNK, CHUNK + 1,
-                                      6 * CHUNK + 13, 32 * CHUNK };
+    static const uint64_t sizes[] = {
+        0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 6 * CHUNK + 13, 32 * CHUNK};
     struct engine *e = start(state);
     size_t i;
 
@@ -78,11 +78,11 @@ static void size_of_a_source_is_told_at_open(void **state)
 
 static void reads_at_any_offset_bring_their_bytes(void **state)
 {
-    static const uint32_t at[][2] = {
-        { 0, 1 }, { 1, 1 }, { 4095, 2 }, { 511, 4097 }, { CHUNK - 1, 3 },
-        { CHUNK, CHUNK }, { 7, 3 * CHUNK }, { 4 * CHUNK + 8, 1 },
-        { 4 * CHUNK, 9 }, { 2, 4 * CHUNK + 7 }
-    };
+    static const uint32_t at[][2] = {{0, 1},         {1, 1},
+                                     {4095, 2},      {511, 4097},
+                                     {CHUNK - 1, 3}, {CHUNK, CHUNK},
+                                     {7, 3 * CHUNK}, {4 * CHUNK + 8, 1},
+                                     {4 * CHUNK, 9}, {2, 4 * CHUNK + 7}};
     const uint32_t size = 4 * CHUNK + 9;
     struct engine *e = start(state);
     uint8_t *got = malloc(size), *want = malloc(size);
@@ -96,8 +96,7 @@ static void reads_at_any_offset_bring_their_bytes(void **state)
     assert_int_equal(subject_open(&s, NULL), 0);
     for (i = 0; (s.layout.caps & HL_CAP_SEEK) && i < HL_LEN(at); i++) {
         hl_gen_fill(SEED, false, at[i][0], want, at[i][1]);
-        assert_int_equal(read_all(&s, at[i][0], got, at[i][1], &eof),
-                         at[i][1]);
+        assert_int_equal(read_all(&s, at[i][0], got, at[i][1], &eof), at[i][1]);
         assert_memory_equal(got, want, at[i][1]);
         if (eof)
             assert_int_equal(at[i][0] + at[i][1], size);
@@ -150,7 +149,7 @@ static void missing_names_are_told(void **state)
 static void name_shows_only_after_commit(void **state)
 {
     const struct contract_case *c = *state;
-    struct hl_open how = { .size = 2 * CHUNK };
+    struct hl_open how = {.size = 2 * CHUNK};
     struct engine *e = start(state);
     struct subject s;
     struct hl_stat st;
@@ -177,7 +176,7 @@ static void name_shows_only_after_commit(void **state)
 static void wrong_size_is_no_success(void **state)
 {
     const struct contract_case *c = *state;
-    struct hl_open how = { .size = 2 * CHUNK };
+    struct hl_open how = {.size = 2 * CHUNK};
     struct engine *e = start(state);
     struct subject s;
     NAME(name);
@@ -196,7 +195,7 @@ static void wrong_size_is_no_success(void **state)
 static void no_clobber_keeps_what_is_there(void **state)
 {
     const struct contract_case *c = *state;
-    struct hl_open how = { .size = 7, .no_clobber = true, .id = "ff" };
+    struct hl_open how = {.size = 7, .no_clobber = true, .id = "ff"};
     struct engine *e = start(state);
     struct subject s;
     NAME(name);
@@ -215,7 +214,7 @@ static void no_clobber_keeps_what_is_there(void **state)
 static void no_clobber_holds_at_commit(void **state)
 {
     const struct contract_case *c = *state;
-    struct hl_open how = { .size = 7, .no_clobber = true, .id = "ff" };
+    struct hl_open how = {.size = 7, .no_clobber = true, .id = "ff"};
     struct engine *e = start(state);
     struct subject s;
     NAME(name);
@@ -268,7 +267,7 @@ static char *leave_unfinished(struct engine *e, const char *name,
 static void suspended_target_goes_on_with_its_token(void **state)
 {
     const struct contract_case *c = *state;
-    struct hl_open how = { .size = 6 * CHUNK + 1 };
+    struct hl_open how = {.size = 6 * CHUNK + 1};
     struct engine *e = start(state);
     struct subject s;
     char *token;
@@ -296,7 +295,7 @@ static void suspended_target_goes_on_with_its_token(void **state)
 static void discard_removes_what_was_begun(void **state)
 {
     const struct contract_case *c = *state;
-    struct hl_open how = { .size = 6 * CHUNK };
+    struct hl_open how = {.size = 6 * CHUNK};
     struct engine *e = start(state);
     struct subject s;
     char *token;
@@ -323,7 +322,7 @@ static void discard_removes_what_was_begun(void **state)
 static void in_order_writes_under_the_name_and_is_cut(void **state)
 {
     const struct contract_case *c = *state;
-    struct hl_open how = { .size = 4 * CHUNK, .in_order = true };
+    struct hl_open how = {.size = 4 * CHUNK, .in_order = true};
     struct engine *e = start(state);
     struct subject s;
     struct tracked t;
@@ -337,8 +336,8 @@ static void in_order_writes_under_the_name_and_is_cut(void **state)
         write_range(&s, 0, 3 * CHUNK, how.size);
         tracked_init(&t, &s);
         t.u.suspend.contiguous = 2 * CHUNK;
-        assert_int_equal(RUN(&s, &t,
-                             hl_driver_suspend(s.obj, &t.u.suspend)), 0);
+        assert_int_equal(RUN(&s, &t, hl_driver_suspend(s.obj, &t.u.suspend)),
+                         0);
         subject_end(&s);
         check_object(e, name, SEED, 2 * CHUNK);
     }
@@ -348,7 +347,7 @@ static void in_order_writes_under_the_name_and_is_cut(void **state)
 static void append_goes_on_with_a_strange_file(void **state)
 {
     const struct contract_case *c = *state;
-    struct hl_open how = { .size = 4 * CHUNK, .append = true };
+    struct hl_open how = {.size = 4 * CHUNK, .append = true};
     struct engine *e = start(state);
     struct subject s;
     NAME(name);
@@ -369,7 +368,7 @@ static void append_goes_on_with_a_strange_file(void **state)
 
 static void target_reads_back_while_it_is_written(void **state)
 {
-    struct hl_open how = { .size = 3 * CHUNK };
+    struct hl_open how = {.size = 3 * CHUNK};
     struct engine *e = start(state);
     uint8_t *got = malloc(CHUNK), *want = malloc(CHUNK);
     struct subject s;
@@ -393,7 +392,7 @@ static void target_reads_back_while_it_is_written(void **state)
 /* Everything taken before is accounted for when sync answers. */
 static void sync_answers_after_acknowledgements(void **state)
 {
-    struct hl_open how = { .size = 4 * CHUNK };
+    struct hl_open how = {.size = 4 * CHUNK};
     struct engine *e = start(state);
     uint8_t *data = calloc(4, CHUNK);
     struct tracked *w[4], t;
@@ -425,8 +424,8 @@ static void sync_answers_after_acknowledgements(void **state)
 static void two_objects_share_an_endpoint(void **state)
 {
     const struct contract_case *c = *state;
-    struct hl_open how[2] = { { .size = 3 * CHUNK, .id = "aa" },
-                              { .size = 2 * CHUNK + 1, .id = "bb" } };
+    struct hl_open how[2] = {{.size = 3 * CHUNK, .id = "aa"},
+                             {.size = 2 * CHUNK + 1, .id = "bb"}};
     struct engine *e = start(state);
     struct subject s[2];
     int i;
@@ -449,7 +448,7 @@ static void two_objects_share_an_endpoint(void **state)
     end(e);
 }
 
-/* ---- Abort --------------------------------------------------------------- */
+/* ---- Abort -------------------------------------------------------------- */
 
 static void abort_before_open(void **state)
 {
@@ -492,7 +491,7 @@ static void abort_while_opening(void **state)
 
 static void abort_while_writing(void **state)
 {
-    struct hl_open how = { .size = 64 * CHUNK, .id = "dd" };
+    struct hl_open how = {.size = 64 * CHUNK, .id = "dd"};
     struct engine *e = start(state);
     uint8_t *data = calloc(8, CHUNK);
     struct tracked *w[8];
@@ -560,7 +559,7 @@ static void abort_while_reading(void **state)
 static void abort_while_committing(void **state)
 {
     const struct contract_case *c = *state;
-    struct hl_open how = { .size = 2 * CHUNK, .id = "ee" };
+    struct hl_open how = {.size = 2 * CHUNK, .id = "ee"};
     struct engine *e = start(state);
     struct subject s;
     struct tracked t;
@@ -581,7 +580,7 @@ static void abort_while_committing(void **state)
     end(e);
 }
 
-/* ---- Cases --------------------------------------------------------------- */
+/* ---- Cases -------------------------------------------------------------- */
 
 /* The caller's functions of the callback cases keep their bytes in membuf.h;
  * short on purpose, as callers are. */
@@ -590,16 +589,15 @@ static char callback_name[64];
 static int64_t read_some(void *user, void *buf, size_t len, uint64_t offset)
 {
     (void)user;
-    return hl_membuf_read(callback_name, offset, buf, hl_min(len, 10007),
-                          NULL);
+    return hl_membuf_read(callback_name, offset, buf, hl_min(len, 10007), NULL);
 }
 
 static int64_t write_some(void *user, const void *buf, size_t len,
                           uint64_t offset)
 {
     int64_t n = (int64_t)hl_min(len, 9001);
-    int rc = hl_membuf_write(callback_name, offset, buf, (size_t)n,
-                             UINT64_MAX, NULL);
+    int rc = hl_membuf_write(callback_name, offset, buf, (size_t)n, UINT64_MAX,
+                             NULL);
 
     (void)user;
     return rc ? rc : n;
@@ -616,8 +614,7 @@ static int callback_open(const struct hl_env *env, const char *name,
         return HAUL_E_NOMEM;
     if (role == HL_ROLE_TARGET)
         return hl_callback_target_new(env, name, write_some, NULL, out, err);
-    return hl_callback_source_new(env, name,
-                                  sized ? st.size : HL_SIZE_UNKNOWN,
+    return hl_callback_source_new(env, name, sized ? st.size : HL_SIZE_UNKNOWN,
                                   read_some, NULL, out, err);
 }
 
@@ -645,39 +642,42 @@ static int remove_one(const char *path, const struct stat *st, int flag,
 }
 
 static const struct contract_case cases[] = {
-    { .name = "mem", .url = "mem:buf?id=" },
-    { .name = "mem virtual", .url = "mem:buf?id=", .virtual_time = true },
-    { .name = "mem slow virtual",
-      .url = "mem:buf?rtt_us=20000&id=",
-      .virtual_time = true },
-    { .name = "mem slow", .url = "mem:buf?rtt_us=300&id=" },
-    { .name = "mem parts", .url = "mem:buf?part=128ki&ordered=1&id=" },
-    { .name = "mem late virtual",
-      .url = "mem:buf?part=64ki&late=1&id=",
-      .virtual_time = true },
-    { .name = "mem stream", .url = "mem:buf?seek=0&unknown=1&id=" },
-    { .name = "faulty", .url = "faulty::mem:buf?id=" },
-    { .name = "faulty virtual",
-      .url = "faulty::mem:buf?id=",
-      .virtual_time = true },
-    { .name = "faulty delays virtual",
-      .url = "faulty:seed=3,delay_us=9000,reorder=0.5:mem:buf?id=",
-      .virtual_time = true },
-    { .name = "faulty delays",
-      .url = "faulty:seed=4,delay_us=500,short=0.3:mem:buf?id=" },
-    { .name = "faulty stream virtual",
-      .url = "faulty:delay_us=900:mem:buf?seek=0&unknown=1&ordered=1&id=",
-      .virtual_time = true },
-    { .name = "callback", .endpoint = callback_sized, .nameless = true },
-    { .name = "callback pipe", .endpoint = callback_pipe, .nameless = true },
-    { .name = "callback virtual",
-      .endpoint = callback_sized,
-      .nameless = true,
-      .virtual_time = true },
-    { .name = "file", .url = file_url },
+    {.name = "mem", .url = "mem:buf?id="},
+    {.name = "mem virtual", .url = "mem:buf?id=", .virtual_time = true},
+    {.name = "mem slow virtual",
+     .url = "mem:buf?rtt_us=20000&id=",
+     .virtual_time = true},
+    {.name = "mem slow", .url = "mem:buf?rtt_us=300&id="},
+    {.name = "mem parts", .url = "mem:buf?part=128ki&ordered=1&id="},
+    {.name = "mem late virtual",
+     .url = "mem:buf?part=64ki&late=1&id=",
+     .virtual_time = true},
+    {.name = "mem stream", .url = "mem:buf?seek=0&unknown=1&id="},
+    {.name = "faulty", .url = "faulty::mem:buf?id="},
+    {.name = "faulty virtual",
+     .url = "faulty::mem:buf?id=",
+     .virtual_time = true},
+    {.name = "faulty delays virtual",
+     .url = "faulty:seed=3,delay_us=9000,reorder=0.5:mem:buf?id=",
+     .virtual_time = true},
+    {.name = "faulty delays",
+     .url = "faulty:seed=4,delay_us=500,short=0.3:mem:buf?id="},
+    {.name = "faulty stream virtual",
+     .url = "faulty:delay_us=900:mem:buf?seek=0&unknown=1&ordered=1&id=",
+     .virtual_time = true},
+    {.name = "callback", .endpoint = callback_sized, .nameless = true},
+    {.name = "callback pipe", .endpoint = callback_pipe, .nameless = true},
+    {.name = "callback virtual",
+     .endpoint = callback_sized,
+     .nameless = true,
+     .virtual_time = true},
+    {.name = "file", .url = file_url},
 };
 
-#define TEST(f) { #f, f, NULL, NULL, NULL }
+#define TEST(f)                                                                \
+    {                                                                          \
+#f, f, NULL, NULL, NULL                                                \
+    }
 
 static const struct CMUnitTest tests[] = {
     TEST(every_size_arrives_whole),
@@ -712,8 +712,7 @@ static int run_case(const struct contract_case *c)
 
     memcpy(copy, tests, sizeof(tests));
     for (i = 0; i < HL_LEN(tests); i++) {
-        snprintf(names[i], sizeof(names[i]), "%s: %s", c->name,
-                 tests[i].name);
+        snprintf(names[i], sizeof(names[i]), "%s: %s", c->name, tests[i].name);
         copy[i].name = names[i];
         copy[i].initial_state = &state;
     }
@@ -723,8 +722,8 @@ static int run_case(const struct contract_case *c)
 /* With an argument: that case only. */
 int main(int argc, char **argv)
 {
-    struct contract_case outside = { .name = "outside",
-                                     .url = getenv("HAUL_CONTRACT_URL") };
+    struct contract_case outside = {.name = "outside",
+                                    .url = getenv("HAUL_CONTRACT_URL")};
     const char *tmp = getenv("TMPDIR");
     int failed = 0;
     size_t i;

@@ -260,7 +260,8 @@ class Haul:
                         self.known_hosts, "--ssh-config", self.ssh_config]
             if self.identity:
                 options += ["--identity", self.identity]
-        run = Run([*self.prefix, self.binary, command, *options, *map(str, args)],
+        run = Run([*self.prefix, self.binary, command, *options,
+                   *map(str, args)],
                   dict(self.env, **(env or {})), stdin, stdout)
         self.runs.append(run)
         return run

@@ -142,6 +142,17 @@ def test_repeated_copy_is_already_there(haul, sshd, linksim, remote, dump):
     assert link.stats()["up"] - before < MI
 
 
+def test_dry_run_changes_nothing(haul, sshd, remote, dump):
+    haul.trust(sshd)
+    with open(remote + "/t", "w") as f:
+        f.write("keep me")
+    run = haul.copy(dump(9 * MI), sshd.url(remote + "/t"), "--dry-run")
+    assert run.status == 0, run
+    with open(remote + "/t") as f:
+        assert f.read() == "keep me"
+    assert names(remote) == ["t"]
+
+
 def test_remote_name_with_odd_characters(haul, sshd, remote, dump):
     haul.trust(sshd)
     name = "ä b'\"$(x)#?.sql"

@@ -44,18 +44,23 @@ def kill_and_go_on(haul, source, target, local, final, cycles):
         if run.status == 0:
             assert run.last["resent"] <= UNSAVED, run
 
-    for _ in range(cycles):
+    kills = 0
+    while kills < cycles:
         run = haul.start("copy", source, target)
-        run.wait_for(lambda e: e["event"] in ("progress", "done", "failed"))
         try:
-            run.process.wait(rng.uniform(0, 1.5 * (size - before) / 60e6))
+            run.process.wait(rng.uniform(0, 0.5 + (size - before) / 60e6))
         except subprocess.TimeoutExpired:
             run.kill()
         run.wait()
         check(run)
         if run.status == 0:
-            break
+            # Once more from the beginning.
+            assert conftest.digest(final) == whole
+            os.unlink(final)
+            before = 0
+            continue
         assert run.status == -9, run
+        kills += 1
         before = max(before, acked(run))
         # It may have been at its very end.
         if os.path.exists(final):
@@ -113,6 +118,27 @@ def test_second_run_sends_only_what_is_missing(haul, sshd, linksim, remote,
     assert conftest.digest(remote + "/t") == conftest.digest(source)
 
 
+@pytest.mark.skipif(not conftest.LONG, reason="HAUL_LONG=1 runs it")
+def test_400_gib_go_on_within_two_seconds(haul, start, keys, work, remote):
+    # A server that does not tell how little room there is.
+    server = start(servers.SshdPlain, keys)
+    haul.trust(server)
+    source, size = work + "/sparse", 400 << 30
+    with open(source, "w") as f:
+        f.truncate(size)
+    for _ in range(2):
+        begin = time.monotonic()
+        run = haul.start("copy", source, server.url(remote + "/t"))
+        event = run.wait_for(lambda e: e.get("sent") or 0)
+        seconds = time.monotonic() - begin
+        assert event and event["event"] == "progress", run
+        run.wait_acked(event["acked"] + 500 * MI)
+        run.kill()
+        run.wait()
+    assert event["resumed_from"] > 400 * MI
+    assert seconds < 2
+
+
 def test_second_haul_on_the_same_transfer_is_refused(haul, sshd, linksim,
                                                      remote, dump):
     link = linksim(sshd, "--rate", "10m")
@@ -145,6 +171,18 @@ def test_resets_are_survived_in_one_run(haul, sshd, linksim, work, remote,
     assert run.status == 0, run
     assert link.stats()["resets"] >= 3
     assert conftest.digest(target) == conftest.digest(source)
+
+
+def test_pipe_survives_resets(haul, sshd, linksim, remote, dump):
+    link = linksim(sshd, "--reset-after", "17mi", "--repeat", "--rtt", 5)
+    haul.trust(link)
+    source = dump(64 * MI)
+    with open(source, "rb") as f, \
+            subprocess.Popen(["cat"], stdin=f, stdout=subprocess.PIPE) as cat:
+        run = haul("copy", "-", link.url(remote + "/t"), stdin=cat.stdout)
+    assert run.status == 0, run
+    assert link.stats()["resets"] >= 3
+    assert conftest.digest(remote + "/t") == conftest.digest(source)
 
 
 def test_stalled_link_is_dropped_and_tried_again(haul, sshd, linksim, remote,

@@ -100,14 +100,14 @@ static void start_items(struct run *r, struct hl_item_config *items,
 
     r->env.loop = hl_engine_loop(r->engine);
     r->finished = false;
-    assert_int_equal(hl_registry_find(items->source.scheme)
-                         ->endpoint_new(&r->env, &items->source, &c.source,
-                                        &err),
-                     0);
-    assert_int_equal(hl_registry_find(items->target.scheme)
-                         ->endpoint_new(&r->env, &items->target, &c.target,
-                                        &err),
-                     0);
+    assert_int_equal(
+        hl_registry_find(items->source.scheme)
+            ->endpoint_new(&r->env, &items->source, &c.source, &err),
+        0);
+    assert_int_equal(
+        hl_registry_find(items->target.scheme)
+            ->endpoint_new(&r->env, &items->target, &c.target, &err),
+        0);
     c.kind = HL_TRANSFER_COPY;
     c.items = items;
     c.item_count = count;
@@ -126,8 +126,7 @@ static void run_engine(struct run *r)
 
     while (hl_engine_step(r->engine, -1)) {
         if (++steps > STEPS_MAX)
-            fail_msg("seed %llu: no end in sight",
-                     (unsigned long long)r->seed);
+            fail_msg("seed %llu: no end in sight", (unsigned long long)r->seed);
     }
 }
 
@@ -208,8 +207,7 @@ static void option(struct run *r, int id, uint64_t value)
 {
     struct hl_error err = {0};
 
-    assert_int_equal(
-        hl_opts_set_i64(r->opts, 0, id, (int64_t)value, &err), 0);
+    assert_int_equal(hl_opts_set_i64(r->opts, 0, id, (int64_t)value, &err), 0);
 }
 
 /* A rate of faults: mostly rare, sometimes none, sometimes many. */
@@ -232,8 +230,7 @@ static void choose_names(struct run *r, bool source_seeks)
     if (parts)
         snprintf(layout, sizeof(layout), "&part=%llu&streams=%llu%s",
                  (unsigned long long)(r->chunk * (1 + pick(r, 6))),
-                 (unsigned long long)(1 + pick(r, 5)),
-                 late ? "&late=1" : "");
+                 (unsigned long long)(1 + pick(r, 5)), late ? "&late=1" : "");
     snprintf(r->source, sizeof(r->source),
              "read_error=%g,short=%g,hang=%g,delay_us=%llu,"
              "open_error=%g:mem:gen?size=%llu&seed=%llu%s",
@@ -248,9 +245,8 @@ static void choose_names(struct run *r, bool source_seeks)
              "flip=%g,delay_us=%llu:mem:buf?id=t%s%s",
              rate(r), whole ? 0 : rate(r), late ? 0 : rate(r) / 10,
              whole ? 0 : rate(r), rate(r), rate(r), 2 * rate(r), rate(r),
-             r->readback ? rate(r) / 10 : 0,
-             (unsigned long long)pick(r, 20000), layout,
-             ordered ? "&ordered=1" : "");
+             r->readback ? rate(r) / 10 : 0, (unsigned long long)pick(r, 20000),
+             layout, ordered ? "&ordered=1" : "");
 }
 
 static void choose(struct run *r)
@@ -280,8 +276,7 @@ static void choose(struct run *r)
     r->readback = pick(r, 4) == 0;
     if (r->readback)
         assert_int_equal(
-            hl_opts_set_str(r->opts, 0, HAUL_OPT_VERIFY, "readback", NULL),
-            0);
+            hl_opts_set_str(r->opts, 0, HAUL_OPT_VERIFY, "readback", NULL), 0);
     if (pick(r, 3) == 0)
         hl_engine_set_memory(r->engine, (8u << 20));
     choose_names(r, pick(r, 5) != 0);
@@ -315,9 +310,8 @@ static void one_run(uint64_t seed)
     begin(&r, seed);
     choose(&r);
     if (r.verbose)
-        printf("size %llu chunk %llu\n %s\n %s\n",
-               (unsigned long long)r.size, (unsigned long long)r.chunk,
-               r.source, r.target);
+        printf("size %llu chunk %llu\n %s\n %s\n", (unsigned long long)r.size,
+               (unsigned long long)r.chunk, r.source, r.target);
     if (r.size > 0 && pick(&r, 3) == 0)
         r.cancel_at = 1 + pick(&r, r.size);
     do {
@@ -341,8 +335,8 @@ static void one_run(uint64_t seed)
     } while (++tries < 40);
     if (rc)
         fail_msg("seed %llu: %d tries, rc %d: %s\n %s -> %s",
-                 (unsigned long long)seed, tries, rc, r.error.message,
-                 r.source, r.target);
+                 (unsigned long long)seed, tries, rc, r.error.message, r.source,
+                 r.target);
     assert_true(hl_membuf_stat("t", &st));
     assert_int_equal(st.size, r.size);
     assert_int_equal(hl_membuf_count(), 1); /* no temporary left */
@@ -412,8 +406,8 @@ static void many_objects_of_one_transfer_all_arrive(void **state)
         assert_int_equal(st.size, i * 12345u);
         if (!i)
             continue;
-        snprintf(source, sizeof(source), "mem:gen?size=%u&seed=%u",
-                 i * 12345u, i);
+        snprintf(source, sizeof(source), "mem:gen?size=%u&seed=%u", i * 12345u,
+                 i);
         snprintf(target, sizeof(target), "mem:buf?id=t%u", i);
         assert_int_equal(transfer(&r, source, "mem:null", NULL, want), 0);
         assert_int_equal(transfer(&r, target, "mem:null", NULL, got), 0);
@@ -456,8 +450,8 @@ static void crowd(uint64_t seed)
     for (uint32_t i = 0; i < CROWD; i++) {
         assert_true(r[i].finished);
         if (r[i].rc)
-            fail_msg("seed %llu: rc %d %s", (unsigned long long)seed,
-                     r[i].rc, r[i].error.message);
+            fail_msg("seed %llu: rc %d %s", (unsigned long long)seed, r[i].rc,
+                     r[i].error.message);
         hl_transfer_free(r[i].t);
         fini_item(&items[i]);
     }

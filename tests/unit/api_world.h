@@ -19,7 +19,7 @@
 
 #define CHUNK 65536u
 
-/* ---- Fixture ------------------------------------------------------------- */
+/* ---- Fixture ------------------------------------------------------------ */
 
 struct world {
     char folder[256], source[300], target[300];
@@ -34,8 +34,7 @@ static void make_engine(struct world *w)
 
     snprintf(state, sizeof(state), "%s/state/db", w->folder);
     assert_int_equal(haul_engine_new(&w->engine), 0);
-    assert_int_equal(
-        haul_engine_set_str(w->engine, HAUL_OPT_STATE, state), 0);
+    assert_int_equal(haul_engine_set_str(w->engine, HAUL_OPT_STATE, state), 0);
 }
 
 static void end_engine(struct world *w)
@@ -154,13 +153,13 @@ static int run(struct world *w, struct haul_transfer *t,
     return result->code;
 }
 
-/* ---- Cancel -------------------------------------------------------------- */
+/* ---- Cancel ------------------------------------------------------------- */
 
 struct cancel {
     int events, at; /* cancel at this event; 0 never */
     uint32_t at_state;
     uint64_t at_acked; /* cancel when so much is acknowledged */
-    uint64_t saved; /* acknowledged at the last event */
+    uint64_t saved;    /* acknowledged at the last event */
     int done;
 };
 

@@ -33,7 +33,7 @@ static inline int setup(void **state)
 }
 
 static inline int remove_one(const char *p, const struct stat *st, int type,
-                      struct FTW *ftw)
+                             struct FTW *ftw)
 {
     (void)st;
     (void)type;
@@ -66,8 +66,10 @@ static inline struct hl_store *open_store(const char *name)
 static inline int64_t create(struct hl_store *s, const char *key)
 {
     char source[] = "/d/a.sql", target[] = "sftp://u@h/a", url[] = "file:///d";
-    struct hl_saved t = {.source = source, .target = target,
-                         .source_url = url, .target_url = target};
+    struct hl_saved t = {.source = source,
+                         .target = target,
+                         .source_url = url,
+                         .target_url = target};
 
     assert_int_equal(hl_store_create(s, key, &t, NULL), HAUL_OK);
     assert_true(t.id > 0);
@@ -75,17 +77,19 @@ static inline int64_t create(struct hl_store *s, const char *key)
 }
 
 static inline void put_object(struct hl_store *s, int64_t id, uint32_t index,
-                       uint64_t size)
+                              uint64_t size)
 {
     char digest[] = "xxh128", identity[] = "size=7";
-    struct hl_saved_object o = {.size = size, .chunk_size = 4194304,
-                                .digest_name = digest, .identity = identity};
+    struct hl_saved_object o = {.size = size,
+                                .chunk_size = 4194304,
+                                .digest_name = digest,
+                                .identity = identity};
 
     assert_int_equal(hl_store_object_put(s, id, index, &o, NULL), HAUL_OK);
 }
 
 static inline struct hl_saved_object get_object(struct hl_store *s, int64_t id,
-                                         uint32_t index)
+                                                uint32_t index)
 {
     struct hl_saved_object o;
     bool found;
@@ -97,7 +101,7 @@ static inline struct hl_saved_object get_object(struct hl_store *s, int64_t id,
 }
 
 static inline uint64_t put_chunk(struct hl_store *s, int64_t id, uint32_t index,
-                          uint64_t chunk, uint32_t len)
+                                 uint64_t chunk, uint32_t len)
 {
     struct hl_saved_chunk c = {.index = chunk, .len = len};
     uint64_t batch = 0;
@@ -124,7 +128,7 @@ static inline int load_one(void *user, const struct hl_saved_chunk *c)
 }
 
 static inline void load(struct hl_store *s, int64_t id, uint32_t index,
-                 struct loaded *l)
+                        struct loaded *l)
 {
     memset(l, 0, sizeof(*l));
     assert_int_equal(hl_store_chunks_load(s, id, index, load_one, l, NULL),
@@ -133,7 +137,7 @@ static inline void load(struct hl_store *s, int64_t id, uint32_t index,
 
 /* Counts transfers by state. */
 static inline int count_row(void *user, const struct hl_saved *t, uint64_t size,
-                     uint64_t acked, const char *token)
+                            uint64_t acked, const char *token)
 {
     int *counts = user;
 

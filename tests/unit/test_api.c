@@ -2,7 +2,7 @@
  * happens when they are cut at any point. */
 #include "api_world.h"
 
-/* ---- Copies -------------------------------------------------------------- */
+/* ---- Copies ------------------------------------------------------------- */
 
 static void a_copy_has_the_bytes_of_its_source(void **state)
 {
@@ -66,8 +66,7 @@ static void verify_finds_one_flipped_bit(void **state)
     make_source(w, 300000);
     snprintf(manifest, sizeof(manifest), "%s.haul.json", w->target);
     t = copy_new(w, w->source, w->target);
-    assert_int_equal(haul_transfer_set_str(t, HAUL_OPT_MANIFEST, manifest),
-                     0);
+    assert_int_equal(haul_transfer_set_str(t, HAUL_OPT_MANIFEST, manifest), 0);
     assert_int_equal(run(w, t, &r), 0);
     haul_transfer_free(t);
 
@@ -87,8 +86,7 @@ static void verify_finds_one_flipped_bit(void **state)
 
     assert_int_equal(haul_verify_new(w->engine, w->source, NULL, &t),
                      HAUL_E_READ);
-    assert_int_equal(haul_verify_new(w->engine, NULL, NULL, &t),
-                     HAUL_E_INVAL);
+    assert_int_equal(haul_verify_new(w->engine, NULL, NULL, &t), HAUL_E_INVAL);
 }
 
 /* A pipe's size is known at its end only. */
@@ -103,8 +101,7 @@ static void verify_of_a_pipe_finds_bytes_behind_the_end(void **state)
     snprintf(manifest, sizeof(manifest), "%s/m.json", w->folder);
     snprintf(fifo, sizeof(fifo), "%s/fifo", w->folder);
     t = copy_new(w, w->source, w->target);
-    assert_int_equal(haul_transfer_set_str(t, HAUL_OPT_MANIFEST, manifest),
-                     0);
+    assert_int_equal(haul_transfer_set_str(t, HAUL_OPT_MANIFEST, manifest), 0);
     assert_int_equal(run(w, t, &r), 0);
     haul_transfer_free(t);
     assert_int_equal(mkfifo(fifo, 0600), 0);
@@ -120,7 +117,7 @@ static void verify_of_a_pipe_finds_bytes_behind_the_end(void **state)
     }
 }
 
-/* ---- Cancel and continue ------------------------------------------------- */
+/* ---- Cancel and continue ------------------------------------------------ */
 
 static int cut_copy(struct world *w, struct cancel *c, const char *verify,
                     struct haul_result *r)
@@ -129,8 +126,7 @@ static int cut_copy(struct world *w, struct cancel *c, const char *verify,
     int rc;
 
     assert_int_equal(haul_transfer_set_str(t, HAUL_OPT_VERIFY, verify), 0);
-    assert_int_equal(haul_transfer_set_i64(t, HAUL_OPT_RATE_LIMIT, 8 << 20),
-                     0);
+    assert_int_equal(haul_transfer_set_i64(t, HAUL_OPT_RATE_LIMIT, 8 << 20), 0);
     assert_int_equal(haul_transfer_set_event_fn(t, on_event, c), 0);
     rc = run(w, t, r);
     assert_int_equal(c->done, 1);
@@ -192,9 +188,9 @@ static void cut_at_every_event_it_continues(void **state)
 
 static void cut_in_every_state_it_continues(void **state)
 {
-    static const uint32_t states[] = {
-        HAUL_STATE_OPENING, HAUL_STATE_MOVING, HAUL_STATE_CHECKING,
-        HAUL_STATE_COMMITTING};
+    static const uint32_t states[] = {HAUL_STATE_OPENING, HAUL_STATE_MOVING,
+                                      HAUL_STATE_CHECKING,
+                                      HAUL_STATE_COMMITTING};
     struct world *w = *state;
     struct haul_result r;
 
@@ -235,8 +231,7 @@ static void freeing_a_running_transfer_ends_it(void **state)
     make_source(w, 8 << 20);
     t = copy_new(w, w->source, w->target);
     other = copy_new(w, "mem:gen?size=1mi&seed=2", "mem:null");
-    assert_int_equal(haul_transfer_set_i64(t, HAUL_OPT_RATE_LIMIT, 1 << 20),
-                     0);
+    assert_int_equal(haul_transfer_set_i64(t, HAUL_OPT_RATE_LIMIT, 1 << 20), 0);
     assert_int_equal(haul_transfer_start(t), 0);
     for (int i = 0; i < 30; i++)
         assert_int_equal(haul_engine_step(w->engine, 10), 1);
@@ -246,7 +241,7 @@ static void freeing_a_running_transfer_ends_it(void **state)
     end_engine(w);
 }
 
-/* ---- --resume append ------------------------------------------------------- */
+/* ---- --resume append ---------------------------------------------------- */
 
 static uint64_t target_size(const struct world *w)
 {
@@ -275,8 +270,7 @@ static void append_says_what_it_did_not_read(void **state)
     snprintf(manifest, sizeof(manifest), "%s/m.json", w->folder);
     write_file(w->target, w->bytes, 4 * CHUNK + 100);
     t = append_new(w);
-    assert_int_equal(haul_transfer_set_str(t, HAUL_OPT_MANIFEST, manifest),
-                     0);
+    assert_int_equal(haul_transfer_set_str(t, HAUL_OPT_MANIFEST, manifest), 0);
     assert_int_equal(run(w, t, &r), 0);
     assert_int_equal(r.resumed_from, 4 * CHUNK);
     assert_non_null(strstr(r.note, "unverified"));
@@ -299,10 +293,8 @@ static void append_with_readback_covers_the_prefix(void **state)
     write_file(w->target, w->bytes, 4 * CHUNK + 100);
     w->bytes[CHUNK + 5] ^= 1; /* too far back for the comparison of tails */
     t = append_new(w);
-    assert_int_equal(haul_transfer_set_str(t, HAUL_OPT_VERIFY, "readback"),
-                     0);
-    assert_int_equal(haul_transfer_set_str(t, HAUL_OPT_MANIFEST, manifest),
-                     0);
+    assert_int_equal(haul_transfer_set_str(t, HAUL_OPT_VERIFY, "readback"), 0);
+    assert_int_equal(haul_transfer_set_str(t, HAUL_OPT_MANIFEST, manifest), 0);
     assert_int_equal(run(w, t, &r), 0);
     assert_null(r.note);
     assert_non_null(r.digest);

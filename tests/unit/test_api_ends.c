@@ -4,14 +4,14 @@
 
 #include "api_world.h"
 
-/* ---- The caller as an end ------------------------------------------------ */
+/* ---- The caller as an end ----------------------------------------------- */
 
 struct ends {
     const uint8_t *bytes;
     size_t size, step; /* moves at most step bytes at once */
     uint8_t *got;
     size_t got_max;
-    int64_t fail;      /* returned at fail_at */
+    int64_t fail; /* returned at fail_at */
     uint64_t fail_at;
 };
 
@@ -56,12 +56,12 @@ static void functions_of_the_caller_move_every_byte(void **state)
         make_source(w, size);
         e.bytes = w->bytes;
         e.got = calloc(1, size + 1);
-        assert_int_equal(haul_transfer_set_source_fn(
-                             t, NULL, i % 2 ? UINT64_MAX : size, read_bytes,
-                             &e),
+        assert_int_equal(haul_transfer_set_source_fn(t, NULL,
+                                                     i % 2 ? UINT64_MAX : size,
+                                                     read_bytes, &e),
                          0);
-        assert_int_equal(
-            haul_transfer_set_target_fn(t, NULL, write_bytes, &e), 0);
+        assert_int_equal(haul_transfer_set_target_fn(t, NULL, write_bytes, &e),
+                         0);
         assert_int_equal(run(w, t, &r), 0);
         assert_int_equal(r.bytes, size);
         assert_int_equal(e.got_max, size);
@@ -73,13 +73,15 @@ static void functions_of_the_caller_move_every_byte(void **state)
 }
 
 /* Runs with a function that fails; gives the code. */
-static int fail_with(struct world *w, bool source, int64_t fail,
-                     uint64_t size)
+static int fail_with(struct world *w, bool source, int64_t fail, uint64_t size)
 {
-    struct ends e = {.bytes = w->bytes, .size = w->size, .step = 10007,
-                     .fail = fail, .fail_at = 200000};
-    struct haul_transfer *t = copy_new(w, source ? NULL : w->source,
-                                       source ? w->target : NULL);
+    struct ends e = {.bytes = w->bytes,
+                     .size = w->size,
+                     .step = 10007,
+                     .fail = fail,
+                     .fail_at = 200000};
+    struct haul_transfer *t =
+        copy_new(w, source ? NULL : w->source, source ? w->target : NULL);
     struct haul_result r;
     int rc;
 
@@ -150,7 +152,7 @@ static void named_functions_continue_in_another_process(void **state)
     free(e.got);
 }
 
-/* ---- Jobs ---------------------------------------------------------------- */
+/* ---- Jobs --------------------------------------------------------------- */
 
 struct listing {
     int count;
@@ -250,7 +252,7 @@ static void a_job_of_the_callers_functions_can_be_removed(void **state)
     end_engine(w);
 }
 
-/* ---- Options and states -------------------------------------------------- */
+/* ---- Options and states ------------------------------------------------- */
 
 static void wrong_options_are_refused_with_a_reason(void **state)
 {
@@ -347,7 +349,7 @@ static void callbacks_may_not_call_back(void **state)
     haul_transfer_free(t);
 }
 
-/* ---- Loops --------------------------------------------------------------- */
+/* ---- Loops -------------------------------------------------------------- */
 
 static void a_foreign_loop_can_drive_it(void **state)
 {
@@ -404,11 +406,10 @@ static void two_engines_in_one_thread_do_not_meet(void **state)
     end_engine(w);
 }
 
-/* ---- Out of memory ------------------------------------------------------- */
+/* ---- Out of memory ------------------------------------------------------ */
 
 /* Everything from the engine to its end; HAUL_OK or the first error. */
-static int whole_life(const char *source, const char *target,
-                      const char *state)
+static int whole_life(const char *source, const char *target, const char *state)
 {
     struct haul_result r = {.size = sizeof(r)};
     struct haul_engine *e;
@@ -445,7 +446,7 @@ static int starve_at(struct world *w, const char *source, const char *target,
 
     snprintf(path, sizeof(path), "%s/state/db", w->folder);
     unlink(path); /* what was done is not recognised */
-    alarm(20); /* a copy that hangs is found */
+    alarm(20);    /* a copy that hangs is found */
     hl_mem_fail_at(n, and_on);
     rc = whole_life(source, target, path);
     hl_mem_fail_at(0, false);

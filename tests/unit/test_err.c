@@ -137,24 +137,24 @@ static void only_good_utf8_passes(void **state)
     } cases[] = {
         {"", ""},
         {"plain ~", "plain ~"},
-        {"\xc3\xa4", "\xc3\xa4"},                         /* U+00E4 */
-        {"\xe2\x82\xac", "\xe2\x82\xac"},                 /* U+20AC */
-        {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"},         /* U+1F600 */
-        {"\xc2\xa0", "\xc2\xa0"},                         /* U+00A0 */
-        {"\xc2\x9b", "\\xc2\\x9b"},                       /* C1: CSI */
-        {"\x80", "\\x80"},                                /* stray */
-        {"\xc0\x80", "\\xc0\\x80"},                       /* overlong */
-        {"\xe0\x9f\xbf", "\\xe0\\x9f\\xbf"},              /* overlong */
-        {"\xe0\xa0\x80", "\xe0\xa0\x80"},                 /* U+0800 */
-        {"\xf0\x8f\xbf\xbf", "\\xf0\\x8f\\xbf\\xbf"},     /* overlong */
-        {"\xed\xa0\x80", "\\xed\\xa0\\x80"},              /* surrogate */
-        {"\xed\x9f\xbf", "\xed\x9f\xbf"},                 /* U+D7FF */
-        {"\xf4\x8f\xbf\xbf", "\xf4\x8f\xbf\xbf"},         /* U+10FFFF */
-        {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"},     /* above */
-        {"\xf5\x80\x80\x80", "\\xf5\\x80\\x80\\x80"},     /* above */
-        {"\xe2\x82", "\\xe2\\x82"},                       /* cut */
-        {"\xe2\x82x", "\\xe2\\x82x"},                     /* cut */
-        {"\xc3", "\\xc3"},                                /* cut */
+        {"\xc3\xa4", "\xc3\xa4"},                     /* U+00E4 */
+        {"\xe2\x82\xac", "\xe2\x82\xac"},             /* U+20AC */
+        {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"},     /* U+1F600 */
+        {"\xc2\xa0", "\xc2\xa0"},                     /* U+00A0 */
+        {"\xc2\x9b", "\\xc2\\x9b"},                   /* C1: CSI */
+        {"\x80", "\\x80"},                            /* stray */
+        {"\xc0\x80", "\\xc0\\x80"},                   /* overlong */
+        {"\xe0\x9f\xbf", "\\xe0\\x9f\\xbf"},          /* overlong */
+        {"\xe0\xa0\x80", "\xe0\xa0\x80"},             /* U+0800 */
+        {"\xf0\x8f\xbf\xbf", "\\xf0\\x8f\\xbf\\xbf"}, /* overlong */
+        {"\xed\xa0\x80", "\\xed\\xa0\\x80"},          /* surrogate */
+        {"\xed\x9f\xbf", "\xed\x9f\xbf"},             /* U+D7FF */
+        {"\xf4\x8f\xbf\xbf", "\xf4\x8f\xbf\xbf"},     /* U+10FFFF */
+        {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"}, /* above */
+        {"\xf5\x80\x80\x80", "\\xf5\\x80\\x80\\x80"}, /* above */
+        {"\xe2\x82", "\\xe2\\x82"},                   /* cut */
+        {"\xe2\x82x", "\\xe2\\x82x"},                 /* cut */
+        {"\xc3", "\\xc3"},                            /* cut */
     };
     char out[32];
 

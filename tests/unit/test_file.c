@@ -42,7 +42,7 @@ struct fixture {
     char logged[512];
     char token[NAME_MAX + 1];
     char temp[PATH_MAX];
-    int token_rc;       /* what the store answers */
+    int token_rc;        /* what the store answers */
     bool temp_was_there; /* when the token came */
     bool hold_token;     /* do not answer */
     uint64_t acked;
@@ -140,14 +140,14 @@ static void wait_for(const unsigned *count, unsigned n)
     assert_int_equal(*count, n);
 }
 
-#define RUN(op_, call)                                                        \
-    do {                                                                      \
-        unsigned count_ = 0;                                                  \
-        (op_)->done = done;                                                   \
-        (op_)->user = &count_;                                                \
-        call;                                                                 \
-        assert_int_equal(count_, 0); /* never from inside */                  \
-        wait_for(&count_, 1);                                                 \
+#define RUN(op_, call)                                                         \
+    do {                                                                       \
+        unsigned count_ = 0;                                                   \
+        (op_)->done = done;                                                    \
+        (op_)->user = &count_;                                                 \
+        call;                                                                  \
+        assert_int_equal(count_, 0); /* never from inside */                   \
+        wait_for(&count_, 1);                                                  \
     } while (0)
 
 static void on_acked(void *user, uint64_t offset, uint64_t len)
@@ -175,18 +175,18 @@ static void on_token(void *user, const char *token)
         obj->driver->token_saved(obj, fx->token_rc);
 }
 
-static const struct hl_object_events events = { on_acked, on_lost, on_token };
+static const struct hl_object_events events = {on_acked, on_lost, on_token};
 
 static struct hl_object *object(const char *path, enum hl_role role)
 {
     char *copy = strdup(path);
     char scheme_file[] = "file", scheme_dash[] = "-";
-    struct hl_url url = { .path = copy };
+    struct hl_url url = {.path = copy};
     struct hl_object *obj = NULL;
 
     url.scheme = strcmp(path, "-") ? scheme_file : scheme_dash;
-    assert_int_equal(
-        hl_driver_file.object_new(fx->ep, &url, role, &obj, NULL), 0);
+    assert_int_equal(hl_driver_file.object_new(fx->ep, &url, role, &obj, NULL),
+                     0);
     free(copy);
     obj->events = &events;
     obj->events_user = obj;
@@ -195,7 +195,7 @@ static struct hl_object *object(const char *path, enum hl_role role)
 
 static void drop(struct hl_object *obj)
 {
-    struct hl_op op = { 0 };
+    struct hl_op op = {0};
 
     RUN(&op, hl_driver_abort(obj, &op));
     assert_int_equal(op.rc, 0);
@@ -229,7 +229,7 @@ static struct hl_object *target(const char *path, struct hl_open *o)
 static struct hl_io read_at(struct hl_object *obj, uint64_t offset,
                             uint32_t len, uint8_t *data)
 {
-    struct hl_io io = { .offset = offset, .len = len, .data = data };
+    struct hl_io io = {.offset = offset, .len = len, .data = data};
 
     RUN(&io.op, hl_driver_read(obj, &io));
     return io;
@@ -239,7 +239,7 @@ static struct hl_io read_at(struct hl_object *obj, uint64_t offset,
 static int write_at(struct hl_object *obj, uint64_t offset, uint32_t len,
                     struct hl_error *err)
 {
-    struct hl_io io = { .offset = offset, .len = len };
+    struct hl_io io = {.offset = offset, .len = len};
 
     io.data = aligned(len);
     fill(io.data, offset, len);
@@ -252,7 +252,7 @@ static int write_at(struct hl_object *obj, uint64_t offset, uint32_t len,
 
 static struct hl_commit commit(struct hl_object *obj, uint64_t size)
 {
-    struct hl_commit c = { .size = size };
+    struct hl_commit c = {.size = size};
 
     RUN(&c.op, hl_driver_commit(obj, &c));
     return c;
@@ -350,8 +350,7 @@ static void an_unaligned_place_and_buffer_are_read(void **state)
 
 static void identity_names_size_time_inode_and_mode(void **state)
 {
-    struct timespec t[2] = { { .tv_nsec = UTIME_OMIT },
-                             { 1234567890, 123456789 } };
+    struct timespec t[2] = {{.tv_nsec = UTIME_OMIT}, {1234567890, 123456789}};
     struct hl_object *obj;
     struct hl_open o;
     struct stat st;
@@ -489,7 +488,7 @@ static void reading_leaves_the_page_cache_as_it_was(void **state)
 
 static void no_locked_memory_is_needed(void **state)
 {
-    struct rlimit old, none = { 0, 0 };
+    struct rlimit old, none = {0, 0};
     uint8_t *data = aligned(MIB);
     struct hl_object *obj;
     struct hl_open o;
@@ -512,7 +511,7 @@ static void abort_brings_every_read_back_once(void **state)
     enum { N = 200 };
     static struct hl_io io[N];
     uint8_t *data = aligned(N * 64 * KIB);
-    struct hl_op op = { .done = done };
+    struct hl_op op = {.done = done};
     struct hl_object *obj;
     struct hl_open o;
     unsigned count = 0, ended = 0;
@@ -564,7 +563,7 @@ static void standard_input_is_read_full_and_left_alone(void **state)
 {
     uint8_t *data = aligned(MIB);
     int saved = dup(0), pipe_fd[2], flags;
-    struct hl_open o = { 0 };
+    struct hl_open o = {0};
     struct hl_object *obj;
     struct hl_io io;
     pthread_t thread;
@@ -598,8 +597,8 @@ static void standard_input_is_read_full_and_left_alone(void **state)
 
 static void a_fifo_that_nobody_writes_can_be_aborted(void **state)
 {
-    struct hl_op op = { .done = done };
-    struct hl_io io = { .len = 10, .op.done = done };
+    struct hl_op op = {.done = done};
+    struct hl_io io = {.len = 10, .op.done = done};
     unsigned count = 0, ended = 0;
     uint8_t data[10];
     struct hl_object *obj;
@@ -640,7 +639,7 @@ static void *drain(void *arg)
 
 static void a_fifo_target_waits_for_its_reader(void **state)
 {
-    struct hl_open o = { .size = HL_SIZE_UNKNOWN };
+    struct hl_open o = {.size = HL_SIZE_UNKNOWN};
     char path[PATH_MAX];
     struct hl_object *obj;
     pthread_t thread;

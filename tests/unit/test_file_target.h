@@ -12,10 +12,10 @@ static void write_out(struct hl_object *obj)
 
 static void a_target_appears_complete_at_commit_only(void **state)
 {
-    struct hl_open o = { .size = OUT_SIZE, .mode = 0600 };
-    struct hl_commit c = { .size = OUT_SIZE, .mode = 0640,
-                           .mtime_ns = 1000000000000000007 };
-    struct hl_op sync = { 0 };
+    struct hl_open o = {.size = OUT_SIZE, .mode = 0600};
+    struct hl_commit c = {
+        .size = OUT_SIZE, .mode = 0640, .mtime_ns = 1000000000000000007};
+    struct hl_op sync = {0};
     struct hl_object *obj = target(path_of("out"), &o);
     struct stat st;
 
@@ -46,7 +46,7 @@ static void a_target_appears_complete_at_commit_only(void **state)
 
 static void nothing_is_created_before_the_token_is_durable(void **state)
 {
-    struct hl_open o = { .size = OUT_SIZE };
+    struct hl_open o = {.size = OUT_SIZE};
     struct hl_object *obj;
 
     (void)state;
@@ -61,7 +61,7 @@ static void nothing_is_created_before_the_token_is_durable(void **state)
 static void abort_ends_an_open_that_waits_for_its_token(void **state)
 {
     struct hl_object *obj = object(path_of("out"), HL_ROLE_TARGET);
-    struct hl_open o = { .size = 1, .id = ID, .op.done = done };
+    struct hl_open o = {.size = 1, .id = ID, .op.done = done};
     unsigned count = 0;
 
     (void)state;
@@ -80,8 +80,8 @@ static void abort_ends_an_open_that_waits_for_its_token(void **state)
 
 static void resume_goes_on_with_the_temporary_file(void **state)
 {
-    struct hl_open o = { .size = OUT_SIZE };
-    struct hl_suspend s = { 0 };
+    struct hl_open o = {.size = OUT_SIZE};
+    struct hl_suspend s = {0};
     char token[NAME_MAX + 1];
     struct hl_object *obj = target(path_of("out"), &o);
 
@@ -107,8 +107,8 @@ static void resume_goes_on_with_the_temporary_file(void **state)
 
 static void resume_without_its_file_is_fresh(void **state)
 {
-    struct hl_open o = { .size = 10, .resume = true,
-                         .token = ".out.haul-01234567.part" };
+    struct hl_open o = {
+        .size = 10, .resume = true, .token = ".out.haul-01234567.part"};
     struct hl_object *obj = target(path_of("out"), &o);
 
     (void)state;
@@ -121,8 +121,8 @@ static void resume_without_its_file_is_fresh(void **state)
 
 static void a_token_that_leaves_the_folder_is_refused(void **state)
 {
-    struct hl_open o = { .size = 10, .resume = true,
-                         .token = "../../tmp/xxxxxxxxxxxxxxx.part" };
+    struct hl_open o = {
+        .size = 10, .resume = true, .token = "../../tmp/xxxxxxxxxxxxxxx.part"};
     struct hl_object *obj = target(path_of("out"), &o);
 
     (void)state;
@@ -132,7 +132,7 @@ static void a_token_that_leaves_the_folder_is_refused(void **state)
 
 static void two_writers_of_one_temporary_file_are_refused(void **state)
 {
-    struct hl_open a = { .size = 10 }, b = { .size = 10 };
+    struct hl_open a = {.size = 10}, b = {.size = 10};
     struct hl_object *first = target(path_of("out"), &a);
     struct hl_object *second = target(path_of("out"), &b);
 
@@ -145,8 +145,8 @@ static void two_writers_of_one_temporary_file_are_refused(void **state)
 
 static void no_clobber_refuses_at_open_and_at_commit(void **state)
 {
-    struct hl_open o = { .size = 100, .no_clobber = true };
-    struct hl_commit c = { .size = 100, .no_clobber = true };
+    struct hl_open o = {.size = 100, .no_clobber = true};
+    struct hl_commit c = {.size = 100, .no_clobber = true};
     struct hl_object *obj;
 
     (void)state;
@@ -174,7 +174,7 @@ static void no_clobber_refuses_at_open_and_at_commit(void **state)
 
 static void a_target_of_the_wrong_size_does_not_appear(void **state)
 {
-    struct hl_open o = { .size = 100 };
+    struct hl_open o = {.size = 100};
     struct hl_object *obj = target(path_of("out"), &o);
     struct hl_commit c;
 
@@ -193,7 +193,7 @@ static void a_target_of_the_wrong_size_does_not_appear(void **state)
 static void a_long_name_is_cut_between_characters(void **state)
 {
     char name[NAME_MAX + 1] = "aa";
-    struct hl_open o = { .size = 1 };
+    struct hl_open o = {.size = 1};
     struct hl_object *obj;
 
     (void)state;
@@ -212,7 +212,7 @@ static void a_long_name_is_cut_between_characters(void **state)
 
 static void a_link_stays_and_its_file_is_replaced(void **state)
 {
-    struct hl_open o = { .size = 100 };
+    struct hl_open o = {.size = 100};
     struct hl_object *obj;
     struct stat st;
 
@@ -237,7 +237,7 @@ static void a_link_stays_and_its_file_is_replaced(void **state)
 
 static void a_folder_as_target_is_refused(void **state)
 {
-    struct hl_open o = { .size = 1 };
+    struct hl_open o = {.size = 1};
     struct hl_object *obj;
 
     (void)state;
@@ -250,7 +250,7 @@ static void a_folder_as_target_is_refused(void **state)
 
 static void append_goes_on_with_the_final_file(void **state)
 {
-    struct hl_open o = { .size = 5000, .append = true };
+    struct hl_open o = {.size = 5000, .append = true};
     struct hl_object *obj;
 
     (void)state;
@@ -268,8 +268,8 @@ static void append_goes_on_with_the_final_file(void **state)
 
 static void in_order_is_cut_to_the_contiguous_mark(void **state)
 {
-    struct hl_open o = { .size = 9000, .in_order = true };
-    struct hl_suspend s = { .contiguous = 3000 };
+    struct hl_open o = {.size = 9000, .in_order = true};
+    struct hl_suspend s = {.contiguous = 3000};
     struct hl_object *obj;
 
     (void)state;
@@ -298,7 +298,7 @@ static void in_order_is_cut_to_the_contiguous_mark(void **state)
 
 static void a_folder_that_refuses_new_files_means_in_place(void **state)
 {
-    struct hl_open o = { .size = 100 };
+    struct hl_open o = {.size = 100};
     struct hl_object *obj;
     struct hl_commit c;
 
@@ -324,8 +324,8 @@ static void a_folder_that_refuses_new_files_means_in_place(void **state)
 
 static void discard_removes_the_temporary_file(void **state)
 {
-    struct hl_open o = { .size = 100 };
-    struct hl_op op = { 0 };
+    struct hl_open o = {.size = 100};
+    struct hl_op op = {0};
     struct hl_object *obj = target(path_of("out"), &o);
     char token[NAME_MAX + 1];
 
@@ -344,7 +344,7 @@ static void discard_removes_the_temporary_file(void **state)
 
 static void a_target_can_be_read_back(void **state)
 {
-    struct hl_open o = { .size = OUT_SIZE };
+    struct hl_open o = {.size = OUT_SIZE};
     struct hl_object *obj = target(path_of("out"), &o);
     uint8_t *data = aligned(OUT_SIZE);
 
@@ -360,7 +360,7 @@ static void a_target_can_be_read_back(void **state)
 static void stat_tells_missing_file_and_folder_apart(void **state)
 {
     struct hl_object *obj = object(path_of("x"), HL_ROLE_TARGET);
-    struct hl_stat s = { .exists = true };
+    struct hl_stat s = {.exists = true};
 
     (void)state;
     RUN(&s.op, hl_driver_stat(obj, &s));
@@ -383,7 +383,7 @@ static void stat_tells_missing_file_and_folder_apart(void **state)
 
 static void too_large_a_target_is_refused_before_it_starts(void **state)
 {
-    struct hl_open o = { .size = UINT64_C(1) << 60 };
+    struct hl_open o = {.size = UINT64_C(1) << 60};
     struct hl_object *obj = target(path_of("out"), &o);
 
     (void)state;
@@ -397,8 +397,8 @@ static void too_large_a_target_is_refused_before_it_starts(void **state)
 /* A tmpfs of 1 MiB, or else a limit on the size of files. */
 static void a_full_disk_is_told_as_such(void **state)
 {
-    struct rlimit old, small = { MIB, 0 };
-    struct hl_open o = { .size = HL_SIZE_UNKNOWN };
+    struct rlimit old, small = {MIB, 0};
+    struct hl_open o = {.size = HL_SIZE_UNKNOWN};
     struct hl_object *obj;
     struct hl_error err;
     char path[PATH_MAX];
@@ -418,8 +418,8 @@ static void a_full_disk_is_told_as_such(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     drop(obj);
     hl_driver_file.endpoint_free(fx->ep);
-    assert_int_equal(
-        hl_driver_file.endpoint_new(&fx->env, NULL, &fx->ep, NULL), 0);
+    assert_int_equal(hl_driver_file.endpoint_new(&fx->env, NULL, &fx->ep, NULL),
+                     0);
     if (mounted)
         assert_int_equal(umount(path_of("small")), 0);
     assert_int_equal(rc, mounted ? HAUL_E_FULL : HAUL_E_WRITE);
@@ -458,8 +458,8 @@ static void in_virtual_time_the_loop_does_the_work(void **state)
     make_file("in", 1000);
     fx->env.virtual_time = true;
     assert_int_equal(hl_loop_new(true, &fx->env.loop, NULL), 0);
-    assert_int_equal(
-        hl_driver_file.endpoint_new(&fx->env, NULL, &fx->ep, NULL), 0);
+    assert_int_equal(hl_driver_file.endpoint_new(&fx->env, NULL, &fx->ep, NULL),
+                     0);
     obj = source("in", &o);
     assert_int_equal(o.op.rc, 0);
     assert_int_equal(read_at(obj, 0, 1000, data).done, 1000);
@@ -501,8 +501,8 @@ static int begin(void **state)
              tmp ? tmp : "/tmp");
     if (!mkdtemp(fx->folder) || chmod(fx->folder, 0755))
         return -1;
-    fx->log = (struct hl_log){ .fn = on_log, .level = HAUL_LOG_TRACE,
-                               .areas = UINT32_MAX };
+    fx->log = (struct hl_log){
+        .fn = on_log, .level = HAUL_LOG_TRACE, .areas = UINT32_MAX};
     fx->env.log = &fx->log;
     if (hl_loop_new(false, &fx->env.loop, NULL))
         return -1;
@@ -525,8 +525,8 @@ static int end(void **state)
     free(fx);
     rc = live != 0 || fds != 0;
     if (rc)
-        print_error("left: %lld allocations, %d descriptors\n",
-                    (long long)live, fds);
+        print_error("left: %lld allocations, %d descriptors\n", (long long)live,
+                    fds);
     return rc;
 }
 
@@ -580,7 +580,6 @@ int main(void)
 
     unsetenv("HAUL_NO_URING");
     failed = cmocka_run_group_tests_name("io_uring", tests, NULL, NULL);
-    failed += cmocka_run_group_tests_name("threads", tests, without_ring,
-                                          NULL);
+    failed += cmocka_run_group_tests_name("threads", tests, without_ring, NULL);
     return failed;
 }

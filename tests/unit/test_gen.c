@@ -62,7 +62,7 @@ static void random_bytes_look_random(void **state)
 {
     const size_t size = 1 << 20;
     uint8_t *data = malloc(size);
-    size_t histogram[256] = { 0 }, i;
+    size_t histogram[256] = {0}, i;
 
     (void)state;
     hl_gen_fill(3, false, 0, data, size);

@@ -62,12 +62,12 @@ static void on_done(struct hl_op *op)
     note(DONE, 0, 0, op->rc, op->error.message);
 }
 
-static const struct hl_object_events events = { on_acked, on_lost, on_token };
-static const struct hl_driver driver = { .name = "none",
-                                         .token_saved = token_saved };
+static const struct hl_object_events events = {on_acked, on_lost, on_token};
+static const struct hl_driver driver = {.name = "none",
+                                        .token_saved = token_saved};
 
 static struct hl_env env;
-static struct hl_endpoint endpoint = { &driver, &env };
+static struct hl_endpoint endpoint = {&driver, &env};
 static struct hl_object object;
 
 static int setup(void **state)
@@ -100,7 +100,7 @@ static void step(void)
 
 static void finished_operation_comes_back_from_the_loop(void **state)
 {
-    struct hl_op op = { .done = on_done };
+    struct hl_op op = {.done = on_done};
 
     (void)state;
     hl_op_finish(env.loop, &op, HAUL_E_RESET);
@@ -113,7 +113,7 @@ static void finished_operation_comes_back_from_the_loop(void **state)
 
 static void success_carries_no_old_error(void **state)
 {
-    struct hl_op op = { .done = on_done };
+    struct hl_op op = {.done = on_done};
 
     (void)state;
     hl_err(&op.error, HAUL_E_RESET, 0, "first try");
@@ -124,9 +124,9 @@ static void success_carries_no_old_error(void **state)
 
 static void missing_slots_answer_not_supported(void **state)
 {
-    struct hl_op op = { .done = on_done };
-    struct hl_stat stat = { .op.done = on_done, .exists = true };
-    struct hl_suspend suspend = { .op.done = on_done };
+    struct hl_op op = {.done = on_done};
+    struct hl_stat stat = {.op.done = on_done, .exists = true};
+    struct hl_suspend suspend = {.op.done = on_done};
 
     (void)state;
     hl_driver_sync(&object, &op);
@@ -144,8 +144,8 @@ static void missing_slots_answer_not_supported(void **state)
 
 static void reports_keep_their_order_and_their_text(void **state)
 {
-    struct hl_op op = { .done = on_done };
-    struct hl_error error = { 0 };
+    struct hl_op op = {.done = on_done};
+    struct hl_error error = {0};
 
     (void)state;
     hl_err(&error, HAUL_E_REMOTE_IO, 0, "bad block");
@@ -171,7 +171,7 @@ static void reports_keep_their_order_and_their_text(void **state)
 /* As many as there are spares arrive as they are. */
 static void reports_survive_without_memory(void **state)
 {
-    struct hl_error error = { 0 };
+    struct hl_error error = {0};
     uint64_t i;
     int round;
 

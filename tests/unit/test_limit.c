@@ -39,8 +39,8 @@ static void the_rate_limit_counts_when_it_held_half_the_time(void **state)
     assert_int_equal(hl_limit(&s), HAUL_LIMIT_RATE);
 }
 
-static void workers_are_the_limit_when_four_fifths_of_them_are_busy(
-    void **state)
+static void
+workers_are_the_limit_when_four_fifths_of_them_are_busy(void **state)
 {
     struct hl_limit_sample s = second();
 
@@ -93,8 +93,8 @@ static void a_local_target_that_keeps_the_buffers_is_the_limit(void **state)
     assert_int_equal(hl_limit(&s), HAUL_LIMIT_NONE);
 }
 
-static void a_source_connection_without_work_waits_for_memory_or_nothing(
-    void **state)
+static void
+a_source_connection_without_work_waits_for_memory_or_nothing(void **state)
 {
     struct hl_limit_sample s = second();
 

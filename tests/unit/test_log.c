@@ -19,8 +19,7 @@ struct seen {
     char line[2048];
 };
 
-static void keep_line(void *user, int level, const char *area,
-                      const char *line)
+static void keep_line(void *user, int level, const char *area, const char *line)
 {
     struct seen *s = user;
 
@@ -54,8 +53,8 @@ static void areas_are_taken_from_left_to_right(void **state)
 
 static void an_unknown_area_is_named_and_nothing_changes(void **state)
 {
-    static const char *const bad[] = {"io,nets", "i", "IO", "-", "io,,net",
-                                      "io net", "-x"};
+    static const char *const bad[] = {"io,nets", "i",      "IO", "-",
+                                      "io,,net", "io net", "-x"};
     struct hl_error e = {0};
     uint32_t bits = 77;
 
@@ -65,8 +64,7 @@ static void an_unknown_area_is_named_and_nothing_changes(void **state)
     assert_string_equal(e.message, "unknown log area 'nets'");
     assert_int_not_equal(e.hint[0], '\0');
     for (size_t i = 0; i < HL_LEN(bad); i++)
-        assert_int_equal(hl_log_parse_areas(bad[i], &bits, NULL),
-                         HAUL_E_INVAL);
+        assert_int_equal(hl_log_parse_areas(bad[i], &bits, NULL), HAUL_E_INVAL);
     assert_int_equal(bits, 77);
 }
 

@@ -57,7 +57,7 @@ static bool is_readable(const struct hl_loop *loop, int timeout_ms)
     return poll(&p, 1, timeout_ms) == 1;
 }
 
-/* ---- Tasks and timers that write down that they ran ---------------------- */
+/* ---- Tasks and timers that write down that they ran --------------------- */
 
 static char trace[64];
 
@@ -136,7 +136,7 @@ static struct item item(struct hl_loop *loop, char name)
                          .name = name};
 }
 
-/* ---- Both clocks --------------------------------------------------------- */
+/* ---- Both clocks -------------------------------------------------------- */
 
 static void tasks_run_once_in_order_and_not_inside_post(void **state)
 {
@@ -224,7 +224,7 @@ static void a_due_timer_can_be_cancelled_by_another(void **state)
     assert_string_equal(trace, "a");
 }
 
-/* ---- Virtual clock ------------------------------------------------------- */
+/* ---- Virtual clock ------------------------------------------------------ */
 
 static void virtual_time_starts_at_one_second_and_stands(void **state)
 {
@@ -322,7 +322,7 @@ static void many_timers_run_sorted(void **state)
     assert_true(last == 2 * HL_NS_PER_S + 499);
 }
 
-/* ---- Real clock ---------------------------------------------------------- */
+/* ---- Real clock --------------------------------------------------------- */
 
 static void a_timer_runs_after_its_time_not_before(void **state)
 {
@@ -447,7 +447,7 @@ static void wake_works_from_a_signal_handler(void **state)
     sigaction(SIGALRM, &old, NULL);
 }
 
-/* ---- Threads ------------------------------------------------------------- */
+/* ---- Threads ------------------------------------------------------------ */
 
 #define THREADS 4
 #define POSTS 20000
@@ -498,9 +498,9 @@ static void posts_of_threads_arrive_in_order_and_none_is_lost(void **state)
         for (int i = 0; i < POSTS; i++)
             posters[t].posts[i] = (struct post){
                 .task.fn = check_number, .thread = t, .number = i};
-        assert_int_equal(pthread_create(&posters[t].thread, NULL, post_many,
-                                        &posters[t]),
-                         0);
+        assert_int_equal(
+            pthread_create(&posters[t].thread, NULL, post_many, &posters[t]),
+            0);
     }
     /* A lost wake shows as a step that ends at its limit. */
     while (ran < THREADS * POSTS) {
@@ -526,8 +526,8 @@ static void foreign_poll_misses_no_post(void **state)
     poster.posts = hl_calloc(POSTS, sizeof(struct post));
     for (int i = 0; i < POSTS; i++)
         poster.posts[i] = (struct post){.task.fn = check_number, .number = i};
-    assert_int_equal(
-        pthread_create(&poster.thread, NULL, post_many, &poster), 0);
+    assert_int_equal(pthread_create(&poster.thread, NULL, post_many, &poster),
+                     0);
     while (ran < POSTS) {
         assert_true(is_readable(loop, STEP_LIMIT_MS));
         ran += hl_loop_step(loop, 0);
@@ -581,7 +581,7 @@ static void a_post_while_the_loop_falls_asleep_wakes_it(void **state)
     pthread_join(thread, NULL);
 }
 
-/* ---- Failures ------------------------------------------------------------ */
+/* ---- Failures ----------------------------------------------------------- */
 
 static void no_memory_and_no_descriptors_are_errors(void **state)
 {
@@ -619,8 +619,14 @@ static void no_memory_and_no_descriptors_are_errors(void **state)
     hl_loop_free(NULL);
 }
 
-#define REAL(f) {#f, f, open_real, close_loop, NULL}
-#define VIRTUAL(f) {#f " (virtual)", f, open_virtual, close_loop, NULL}
+#define REAL(f)                                                                \
+    {                                                                          \
+#f, f, open_real, close_loop, NULL                                     \
+    }
+#define VIRTUAL(f)                                                             \
+    {                                                                          \
+#f " (virtual)", f, open_virtual, close_loop, NULL                     \
+    }
 
 int main(void)
 {

@@ -22,18 +22,18 @@ static char folder[] = "/tmp/haul-test-manifest-XXXXXX";
 static char path[128];
 
 /* size 10,000,000 in chunks of 4 MiB, digests of 16 bytes. */
-#define GOOD_HEAD                                                             \
-    "{\"haul_manifest\":1,\n"                                                 \
-    "\"name\":\"dump.sql\",\n"                                                \
-    "\"size\":10000000,\n"                                                    \
-    "\"chunk_size\":4194304,\n"                                               \
-    "\"digest\":\"xxh128\",\n"                                                \
+#define GOOD_HEAD                                                              \
+    "{\"haul_manifest\":1,\n"                                                  \
+    "\"name\":\"dump.sql\",\n"                                                 \
+    "\"size\":10000000,\n"                                                     \
+    "\"chunk_size\":4194304,\n"                                                \
+    "\"digest\":\"xxh128\",\n"                                                 \
     "\"root\":\"xxh128:39a5267df17856d821700fcc5b5a88f0\",\n"
-#define GOOD_CHUNKS                                                           \
-    "\"chunks\":[\n"                                                          \
-    "\"0b30557a9fc4e90e33587da2c7ec1136\",\n"                                 \
-    "\"5b80a5caef14395e83a8cdf2173c6186\",\n"                                 \
-    "\"abd0f51a3f6489aed3f81d42678cb1d6\"\n"                                  \
+#define GOOD_CHUNKS                                                            \
+    "\"chunks\":[\n"                                                           \
+    "\"0b30557a9fc4e90e33587da2c7ec1136\",\n"                                  \
+    "\"5b80a5caef14395e83a8cdf2173c6186\",\n"                                  \
+    "\"abd0f51a3f6489aed3f81d42678cb1d6\"\n"                                   \
     "]}\n"
 #define GOOD GOOD_HEAD "\"whole\":null,\n" GOOD_CHUNKS
 
@@ -128,9 +128,9 @@ static void written_as_documented(void **state)
     memset(m.whole, 0xab, 16);
     assert_int_equal(hl_manifest_write(&m, path, NULL), HAUL_OK);
     text = get_file(&len);
-    assert_string_equal(text, GOOD_HEAD "\"whole\":\"xxh128:"
-                        "abababababababababababababababab\",\n"
-                        GOOD_CHUNKS);
+    assert_string_equal(text, GOOD_HEAD
+                        "\"whole\":\"xxh128:"
+                        "abababababababababababababababab\",\n" GOOD_CHUNKS);
     free(text);
     hl_manifest_fini(&m);
 }
@@ -204,7 +204,9 @@ static void bytes_that_are_no_utf8_are_replaced(void **state)
 {
 #define R "\xef\xbf\xbd"
     (void)state;
-    expect_round_trip("a\xff" "b", "a" R "b", "xxh128", 1, false);
+    expect_round_trip("a\xff"
+                      "b",
+                      "a" R "b", "xxh128", 1, false);
     expect_round_trip("\x80", R, "xxh128", 1, false);
     expect_round_trip("\xc3", R, "xxh128", 1, false);       /* cut off */
     expect_round_trip("\xe2\x82", R R, "xxh128", 1, false); /* cut off */
@@ -215,8 +217,8 @@ static void bytes_that_are_no_utf8_are_replaced(void **state)
     expect_round_trip("\xf4\x90\x80\x80", R R R R, "xxh128", 1, false);
     expect_round_trip("\xf5\x80\x80\x80", R R R R, "xxh128", 1, false);
     expect_round_trip("\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf",
-                      "\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf", "xxh128",
-                      1, false);
+                      "\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf", "xxh128", 1,
+                      false);
 #undef R
 }
 
@@ -246,8 +248,8 @@ static void expect_changed(const char *from, const char *to, int code)
     const char *at = strstr(GOOD, from);
 
     assert_non_null(at);
-    (void)snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - GOOD), GOOD,
-                   to, at + strlen(from));
+    (void)snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - GOOD), GOOD, to,
+                   at + strlen(from));
     expect_read(text, code);
 }
 
@@ -264,15 +266,29 @@ static void other_layouts_of_the_same_json_are_read(void **state)
                 "\"root\":\"xxh128:39a5267df17856d821700fcc5b5a88f0\","
                 "\"digest\":\"xxh128\",\"chunk_size\":4194304,"
                 "\"size\":10000000,\"name\":\"dump.sql\","
-                "\"haul_manifest\":1}", HAUL_OK);
+                "\"haul_manifest\":1}",
+                HAUL_OK);
 }
 
 static void what_is_no_json_is_refused(void **state)
 {
     static const char *const texts[] = {
-        "", " ", "null", "1", "\"haul_manifest\"", "[]", "{}", "{", "[1",
-        "\xef\xbb\xbf" GOOD, GOOD "x", GOOD GOOD, "PGDMP\x01\x0e",
-        "{\"haul_manifest\":1}", "{haul_manifest:1}", "{\"haul_manifest\":",
+        "",
+        " ",
+        "null",
+        "1",
+        "\"haul_manifest\"",
+        "[]",
+        "{}",
+        "{",
+        "[1",
+        "\xef\xbb\xbf" GOOD,
+        GOOD "x",
+        GOOD GOOD,
+        "PGDMP\x01\x0e",
+        "{\"haul_manifest\":1}",
+        "{haul_manifest:1}",
+        "{\"haul_manifest\":",
     };
 
     (void)state;
@@ -374,8 +390,7 @@ static const char *const wrong[][2] = {
     {"\"whole\":null", "\"whole\":\"\""},
     {"\"whole\":null", "\"whole\":\"xxh128:\""},
     {"\"whole\":null", "\"whole\":\"0b30557a9fc4e90e33587da2c7ec1136\""},
-    {"\"whole\":null",
-     "\"whole\":\"sha256:0b30557a9fc4e90e33587da2c7ec1136\""},
+    {"\"whole\":null", "\"whole\":\"sha256:0b30557a9fc4e90e33587da2c7ec1136\""},
     {"\"chunks\":[", "\"blocks\":["},
     {"\"chunks\":[", "\"chunks\":[],\"chunks\":["},
     {"\"chunks\":[", "\"chunks\":[\"\","},
@@ -405,9 +420,9 @@ static void wrong_values_are_refused(void **state)
 static void numbers_are_not_cut_to_fit(void **state)
 {
     (void)state;
-#define HUGE_CHUNKS(n)                                                        \
-    "{\"haul_manifest\":1,\"name\":\"n\",\"size\":1,\"chunk_size\":" n       \
-    ",\"digest\":\"xxh128\",\"root\":\"xxh128:"                               \
+#define HUGE_CHUNKS(n)                                                         \
+    "{\"haul_manifest\":1,\"name\":\"n\",\"size\":1,\"chunk_size\":" n         \
+    ",\"digest\":\"xxh128\",\"root\":\"xxh128:"                                \
     "0b976f4b638c85daa201524efe0c97ba\",\"whole\":null,\"chunks\":["           \
     "\"00000000000000000000000000000000\"]}"
     expect_read(HUGE_CHUNKS("9223372036854775807"), HAUL_OK);
@@ -421,7 +436,8 @@ static void swapped_chunks_are_refused(void **state)
     expect_changed("\"0b30557a9fc4e90e33587da2c7ec1136\",\n"
                    "\"5b80a5caef14395e83a8cdf2173c6186\"",
                    "\"5b80a5caef14395e83a8cdf2173c6186\",\n"
-                   "\"0b30557a9fc4e90e33587da2c7ec1136\"", HAUL_E_FORMAT);
+                   "\"0b30557a9fc4e90e33587da2c7ec1136\"",
+                   HAUL_E_FORMAT);
 }
 
 static void newer_format_says_so(void **state)
@@ -439,8 +455,8 @@ static void newer_format_says_so(void **state)
 /* 16 MiB of '[' or of "0," must not become a multiple of that in memory. */
 static void bombs_are_refused_before_they_are_parsed(void **state)
 {
-    static const char *const heads[] = {
-        "{\"haul_manifest\":1,\"chunks\":[", "[", "{\"a\":"};
+    static const char *const heads[] = {"{\"haul_manifest\":1,\"chunks\":[",
+                                        "[", "{\"a\":"};
     const size_t size = 16u << 20;
     char *text = malloc(size);
     struct hl_manifest m;
@@ -564,8 +580,8 @@ static void four_hundred_gibibytes_are_quick(void **state)
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
     expect_round_trip("d", "d", "xxh128", UINT64_C(400) << 30, false);
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
-    seconds = (double)(b.tv_sec - a.tv_sec) +
-              (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
+    seconds =
+        (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
     print_message("write and read: %.3f s\n", seconds);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     assert_true(seconds < 1.0);
@@ -584,8 +600,7 @@ static void every_failed_allocation_is_reported(void **state)
         hl_mem_fail_at(n, false);
         rc = hl_manifest_write(&m, path, NULL);
         hl_mem_fail_at(0, false);
-        assert_true(rc == HAUL_OK || rc == HAUL_E_NOMEM ||
-                    rc == HAUL_E_WRITE);
+        assert_true(rc == HAUL_OK || rc == HAUL_E_NOMEM || rc == HAUL_E_WRITE);
         assert_true(n < 100);
     }
     rc = HAUL_E_NOMEM;

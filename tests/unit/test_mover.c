@@ -12,16 +12,16 @@
 
 #define CHUNK (UINT64_C(1) << 20)
 
-/* ---- A driver ------------------------------------------------------------ */
+/* ---- A driver ----------------------------------------------------------- */
 
 struct fake {
     struct hl_endpoint endpoint;
     struct hl_object object;
-    uint64_t size; /* of the source */
-    uint64_t slow_at, slow_ns;    /* a read behind that takes so long */
+    uint64_t size;             /* of the source */
+    uint64_t slow_at, slow_ns; /* a read behind that takes so long */
     bool lose_all, hang_sync;
     struct hl_timer timer;
-    struct hl_op *held;      /* comes back with the timer or unstall() */
+    struct hl_op *held; /* comes back with the timer or unstall() */
     uint32_t unstalls, syncs, commits;
 };
 
@@ -170,7 +170,7 @@ static const struct hl_driver driver = {
     .abort = fake_abort,
 };
 
-/* ---- A transfer over it -------------------------------------------------- */
+/* ---- A transfer over it ------------------------------------------------- */
 
 struct world {
     struct hl_engine *engine;
@@ -266,7 +266,7 @@ static void end(struct world *w)
     assert_int_equal(hl_mem_live(), 0);
 }
 
-/* ---- Tests --------------------------------------------------------------- */
+/* ---- Tests -------------------------------------------------------------- */
 
 /* io.h: when memory is out, reports become one lost(0, UINT64_MAX). */
 static void all_lost_ends_the_transfer_at_once(void **state)

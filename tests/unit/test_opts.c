@@ -79,11 +79,31 @@ static void size_fractions_are_exact_and_cut(void **state)
 static void what_is_no_size_is_refused(void **state)
 {
     static const char *const bad[] = {
-        "",     " 1",   "1 ",  "-1",   "+1",  "k",      ".5g", "1.g",
-        "1.",   "1.5",  "1.5b", "1x",  "1kk", "1kib2",  "1bb", "1ik",
-        "1k.5", "1,5g", "0x10", "1e3", "1.5.5k",
-        "18446744073709551616", "99999999999999999999999",
-        "16777216ti", "18446744073709551.616k",
+        "",
+        " 1",
+        "1 ",
+        "-1",
+        "+1",
+        "k",
+        ".5g",
+        "1.g",
+        "1.",
+        "1.5",
+        "1.5b",
+        "1x",
+        "1kk",
+        "1kib2",
+        "1bb",
+        "1ik",
+        "1k.5",
+        "1,5g",
+        "0x10",
+        "1e3",
+        "1.5.5k",
+        "18446744073709551616",
+        "99999999999999999999999",
+        "16777216ti",
+        "18446744073709551.616k",
     };
     uint64_t n;
 
@@ -103,8 +123,7 @@ static void the_table_is_walked_to_its_end(void **state)
     for (info = first; info; info = haul_opt_next(info)) {
         assert_ptr_equal(hl_opt_info(info->id), info);
         assert_true(info->type >= HAUL_OPT_SIZE && info->type <= HAUL_OPT_FILE);
-        assert_int_equal(info->argument == NULL,
-                         info->type == HAUL_OPT_FLAG);
+        assert_int_equal(info->argument == NULL, info->type == HAUL_OPT_FLAG);
         memory += strcmp(info->name, "memory") == 0;
         count++;
     }
@@ -145,8 +164,8 @@ static void values_are_kept_until_reset(void **state)
     assert_int_equal(hl_opts_set_str(o, 0, HAUL_OPT_CIPHER, NULL, NULL), 0);
     assert_null(hl_opts_str(o, HAUL_OPT_CIPHER));
 
-    assert_int_equal(hl_opts_set_str(o, 0, HAUL_OPT_CHUNK_SIZE, "1.5mi",
-                                     NULL), 0);
+    assert_int_equal(hl_opts_set_str(o, 0, HAUL_OPT_CHUNK_SIZE, "1.5mi", NULL),
+                     0);
     assert_int_equal(hl_opts_i64(o, HAUL_OPT_CHUNK_SIZE), 1572864);
     assert_int_equal(hl_opts_set_str(o, 0, HAUL_OPT_FORCE, "1", NULL), 0);
     assert_int_equal(hl_opts_i64(o, HAUL_OPT_FORCE), 1);
@@ -268,26 +287,28 @@ static void options_of_the_other_scope_are_refused(void **state)
     struct hl_opts *o = *state;
     struct hl_error e = {0};
 
-    assert_int_equal(hl_opts_set_i64(o, HAUL_OPT_TRANSFER, HAUL_OPT_MEMORY,
-                                     1 << 26, &e), HAUL_E_INVAL);
+    assert_int_equal(
+        hl_opts_set_i64(o, HAUL_OPT_TRANSFER, HAUL_OPT_MEMORY, 1 << 26, &e),
+        HAUL_E_INVAL);
     assert_string_equal(e.message, "option 'memory' is one of the engine");
     hl_err_clear(&e);
-    assert_int_equal(hl_opts_set_str(o, HAUL_OPT_ENGINE, HAUL_OPT_RESUME,
-                                     "never", &e), HAUL_E_INVAL);
+    assert_int_equal(
+        hl_opts_set_str(o, HAUL_OPT_ENGINE, HAUL_OPT_RESUME, "never", &e),
+        HAUL_E_INVAL);
     assert_string_equal(e.message, "option 'resume' is one of a transfer");
     assert_false(hl_opts_is_set(o, HAUL_OPT_RESUME));
-    assert_int_equal(hl_opts_set_i64(o, HAUL_OPT_ENGINE, HAUL_OPT_MEMORY,
-                                     1 << 26, NULL), 0);
-    assert_int_equal(hl_opts_set_str(o, HAUL_OPT_TRANSFER, HAUL_OPT_RESUME,
-                                     "never", NULL), 0);
+    assert_int_equal(
+        hl_opts_set_i64(o, HAUL_OPT_ENGINE, HAUL_OPT_MEMORY, 1 << 26, NULL), 0);
+    assert_int_equal(
+        hl_opts_set_str(o, HAUL_OPT_TRANSFER, HAUL_OPT_RESUME, "never", NULL),
+        0);
 }
 
 static void an_unknown_option_is_refused(void **state)
 {
     struct hl_error e = {0};
 
-    assert_int_equal(hl_opts_set_str(*state, 0, 12345, "1", &e),
-                     HAUL_E_INVAL);
+    assert_int_equal(hl_opts_set_str(*state, 0, 12345, "1", &e), HAUL_E_INVAL);
     assert_string_equal(e.message, "unknown option '12345'");
     assert_int_equal(hl_opts_set_i64(*state, 0, -1, 1, NULL), HAUL_E_INVAL);
 }

@@ -16,18 +16,18 @@ static struct hl_sftp_out out;
 static void start(size_t cap)
 {
     memset(buf, 0xee, sizeof(buf));
-    out = (struct hl_sftp_out){ buf, cap, 0 };
+    out = (struct hl_sftp_out){buf, cap, 0};
 }
 
 /* The message in buf, written as a string literal. */
-#define EXPECT(text)                                                          \
-    do {                                                                      \
-        assert_int_equal(out.len, sizeof(text) - 1);                          \
-        assert_memory_equal(buf, text, sizeof(text) - 1);                     \
+#define EXPECT(text)                                                           \
+    do {                                                                       \
+        assert_int_equal(out.len, sizeof(text) - 1);                           \
+        assert_memory_equal(buf, text, sizeof(text) - 1);                      \
     } while (0)
 
-#define BYTES(text)                                                           \
-    ((struct hl_sftp_bytes){ (const uint8_t *)(text), sizeof(text) - 1 })
+#define BYTES(text)                                                            \
+    ((struct hl_sftp_bytes){(const uint8_t *)(text), sizeof(text) - 1})
 
 static int parse(struct hl_sftp_bytes b, struct hl_sftp_reply *r)
 {
@@ -46,22 +46,25 @@ static void init_asks_for_version_3(void **state)
 
 static void open_carries_flags_and_mode(void **state)
 {
-    struct hl_sftp_attrs a = { .flags = HL_ATTR_PERMISSIONS, .mode = 0640 };
+    struct hl_sftp_attrs a = {.flags = HL_ATTR_PERMISSIONS, .mode = 0640};
 
     (void)state;
     start(sizeof(buf));
-    assert_true(hl_sftp_put_open(&out, 0x01020304, "ab",
-                                 HL_FXF_READ | HL_FXF_WRITE | HL_FXF_CREAT |
-                                     HL_FXF_EXCL,
-                                 &a));
+    assert_true(hl_sftp_put_open(
+        &out, 0x01020304, "ab",
+        HL_FXF_READ | HL_FXF_WRITE | HL_FXF_CREAT | HL_FXF_EXCL, &a));
     EXPECT("\0\0\0\x17\3\1\2\3\4\0\0\0\2ab\0\0\0\x2b\0\0\0\4\0\0\1\xa0");
 }
 
 static void all_attributes_are_in_the_order_of_the_draft(void **state)
 {
-    struct hl_sftp_attrs a = { .flags = 15, .size = 0x0102030405060708,
-                               .uid = 1, .gid = 2, .mode = 3, .atime = 4,
-                               .mtime = 5 };
+    struct hl_sftp_attrs a = {.flags = 15,
+                              .size = 0x0102030405060708,
+                              .uid = 1,
+                              .gid = 2,
+                              .mode = 3,
+                              .atime = 4,
+                              .mtime = 5};
 
     (void)state;
     start(sizeof(buf));
@@ -72,8 +75,8 @@ static void all_attributes_are_in_the_order_of_the_draft(void **state)
 
 static void only_the_attributes_that_are_set_are_sent(void **state)
 {
-    struct hl_sftp_attrs a = { .flags = HL_ATTR_ACMODTIME, .mode = 0777,
-                               .atime = 1, .mtime = 2 };
+    struct hl_sftp_attrs a = {
+        .flags = HL_ATTR_ACMODTIME, .mode = 0777, .atime = 1, .mtime = 2};
 
     (void)state;
     start(sizeof(buf));
@@ -89,8 +92,8 @@ static void close_read_stat_and_rename_are_as_in_the_draft(void **state)
     assert_true(hl_sftp_put_handle(&out, HL_SFTP_CLOSE, 1, BYTES("xy")));
     EXPECT("\0\0\0\x0b\4\0\0\0\1\0\0\0\2xy");
     start(sizeof(buf));
-    assert_true(hl_sftp_put_read(&out, 2, BYTES("x"), UINT64_C(1) << 32,
-                                 0x3fc00));
+    assert_true(
+        hl_sftp_put_read(&out, 2, BYTES("x"), UINT64_C(1) << 32, 0x3fc00));
     EXPECT("\0\0\0\x16\5\0\0\0\2\0\0\0\1x\0\0\0\1\0\0\0\0\0\3\xfc\0");
     start(sizeof(buf));
     assert_true(hl_sftp_put_path(&out, HL_SFTP_STAT, 3, "f"));
@@ -111,7 +114,7 @@ static void write_head_counts_the_data_that_follows(void **state)
 
 static void extended_has_one_string_or_two(void **state)
 {
-    struct hl_sftp_bytes none = { NULL, 0 };
+    struct hl_sftp_bytes none = {NULL, 0};
 
     (void)state;
     start(sizeof(buf));
@@ -151,7 +154,7 @@ static void messages_are_appended(void **state)
 
 static void a_string_longer_than_a_message_is_refused(void **state)
 {
-    struct hl_sftp_bytes huge = { buf, HL_SFTP_MESSAGE_MAX + 1 };
+    struct hl_sftp_bytes huge = {buf, HL_SFTP_MESSAGE_MAX + 1};
 
     (void)state;
     start(sizeof(buf));
@@ -166,9 +169,8 @@ static void status_is_read_with_and_without_text(void **state)
     struct hl_sftp_reply r;
 
     (void)state;
-    assert_int_equal(parse(BYTES("\x65\0\0\0\x07\0\0\0\4\0\0\0\4Full\0\0\0\0"),
-                           &r),
-                     0);
+    assert_int_equal(
+        parse(BYTES("\x65\0\0\0\x07\0\0\0\4\0\0\0\4Full\0\0\0\0"), &r), 0);
     assert_int_equal(r.type, HL_SFTP_STATUS);
     assert_int_equal(r.id, 7);
     assert_int_equal(r.status, HL_FX_FAILURE);
@@ -181,7 +183,7 @@ static void status_is_read_with_and_without_text(void **state)
 
 static void handle_must_have_1_to_256_bytes(void **state)
 {
-    uint8_t m[9 + 257] = { 0x66, 0, 0, 0, 1, 0, 0, 1, 0 };
+    uint8_t m[9 + 257] = {0x66, 0, 0, 0, 1, 0, 0, 1, 0};
     struct hl_sftp_reply r;
 
     (void)state;
@@ -232,12 +234,12 @@ static void data_name_and_extended_replies_are_told_apart(void **state)
 static void a_cut_reply_is_refused_at_every_length(void **state)
 {
     static const struct hl_sftp_bytes whole[] = {
-        { (const uint8_t *)"\x65\0\0\0\x07\0\0\0\4\0\0\0\1F", 14 },
-        { (const uint8_t *)"\x66\0\0\0\1\0\0\0\2ab", 11 },
-        { (const uint8_t *)"\x67\0\0\0\1\0\0\0\2ab", 11 },
-        { (const uint8_t *)"\x69\0\0\0\1\0\0\0\x0f\0\0\0\1\0\0\0\2\0\0\0\3"
-                           "\0\0\0\4\0\0\x81\xa4\0\0\0\5\0\0\0\6",
-          37 },
+        {(const uint8_t *)"\x65\0\0\0\x07\0\0\0\4\0\0\0\1F", 14},
+        {(const uint8_t *)"\x66\0\0\0\1\0\0\0\2ab", 11},
+        {(const uint8_t *)"\x67\0\0\0\1\0\0\0\2ab", 11},
+        {(const uint8_t *)"\x69\0\0\0\1\0\0\0\x0f\0\0\0\1\0\0\0\2\0\0\0\3"
+                          "\0\0\0\4\0\0\x81\xa4\0\0\0\5\0\0\0\6",
+         37},
     };
     struct hl_sftp_reply r;
     size_t i, n;
@@ -279,9 +281,8 @@ static void head_of_other_messages_needs_five_bytes(void **state)
     struct hl_sftp_head h;
 
     (void)state;
-    assert_int_equal(hl_sftp_head_parse(
-                         (const uint8_t *)"\0\0\0\x11\x65", 5, &h),
-                     0);
+    assert_int_equal(
+        hl_sftp_head_parse((const uint8_t *)"\0\0\0\x11\x65", 5, &h), 0);
     assert_int_equal(h.length, 17);
     assert_int_equal(h.type, HL_SFTP_STATUS);
 }
@@ -315,19 +316,24 @@ static void impossible_lengths_are_refused(void **state)
 static void version_lists_what_the_server_can(void **state)
 {
     static const char m[] = "\2\0\0\0\3"
-        "\0\0\0\x18posix-rename@openssh.com\0\0\0\1" "1"
-        "\0\0\0\x14hardlink@openssh.com\0\0\0\1" "1"
-        "\0\0\0\x11" "fsync@openssh.com\0\0\0\1" "1"
-        "\0\0\0\x13statvfs@openssh.com\0\0\0\1" "2"
-        "\0\0\0\x12limits@openssh.com\0\0\0\1" "1"
-        "\0\0\0\x12limitz@openssh.com\0\0\0\0"
-        "\0\0\0\1x\0\0\0\0";
+                            "\0\0\0\x18posix-rename@openssh.com\0\0\0\1"
+                            "1"
+                            "\0\0\0\x14hardlink@openssh.com\0\0\0\1"
+                            "1"
+                            "\0\0\0\x11"
+                            "fsync@openssh.com\0\0\0\1"
+                            "1"
+                            "\0\0\0\x13statvfs@openssh.com\0\0\0\1"
+                            "2"
+                            "\0\0\0\x12limits@openssh.com\0\0\0\1"
+                            "1"
+                            "\0\0\0\x12limitz@openssh.com\0\0\0\0"
+                            "\0\0\0\1x\0\0\0\0";
     struct hl_sftp_server s;
 
     (void)state;
-    assert_int_equal(hl_sftp_version_parse((const uint8_t *)m, sizeof(m) - 1,
-                                           &s),
-                     0);
+    assert_int_equal(
+        hl_sftp_version_parse((const uint8_t *)m, sizeof(m) - 1, &s), 0);
     assert_int_equal(s.version, 3);
     assert_true(s.posix_rename && s.hardlink && s.fsync && s.statvfs &&
                 s.limits);
@@ -358,9 +364,9 @@ static void a_cut_version_is_refused(void **state)
         assert_int_equal(hl_sftp_version_parse(m, n, &s),
                          n == 5 ? 0 : HAUL_E_PROTO);
     assert_int_equal(hl_sftp_version_parse(m, 15, &s), 0);
-    assert_int_equal(hl_sftp_version_parse((const uint8_t *)"\3\0\0\0\3", 5,
-                                           &s),
-                     HAUL_E_PROTO);
+    assert_int_equal(
+        hl_sftp_version_parse((const uint8_t *)"\3\0\0\0\3", 5, &s),
+        HAUL_E_PROTO);
 }
 
 static void limits_are_cut_to_what_we_use(void **state)
@@ -369,55 +375,54 @@ static void limits_are_cut_to_what_we_use(void **state)
 
     (void)state;
     /* OpenSSH 9: 256 KiB messages, 255 KiB of data, 1019 handles. */
-    assert_int_equal(hl_sftp_limits_parse(
-                         BYTES("\0\0\0\0\0\4\0\0\0\0\0\0\0\3\xfc\0"
-                               "\0\0\0\0\0\3\xfc\0\0\0\0\0\0\0\3\xfb"),
-                         &l),
-                     0);
+    assert_int_equal(
+        hl_sftp_limits_parse(BYTES("\0\0\0\0\0\4\0\0\0\0\0\0\0\3\xfc\0"
+                                   "\0\0\0\0\0\3\xfc\0\0\0\0\0\0\0\3\xfb"),
+                             &l),
+        0);
     assert_int_equal(l.read_max, 261120);
     assert_int_equal(l.write_max, 261120);
     /* No limit stated: what every server takes. Huge ones: our own. */
-    assert_int_equal(hl_sftp_limits_parse(
-                         BYTES("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
-                               "\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
-                         &l),
-                     0);
+    assert_int_equal(
+        hl_sftp_limits_parse(BYTES("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+                                   "\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+                             &l),
+        0);
     assert_int_equal(l.read_max, 32768);
     assert_int_equal(l.write_max, 261120);
     /* A message of 33 KiB leaves room for 32 KiB. */
-    assert_int_equal(hl_sftp_limits_parse(
-                         BYTES("\0\0\0\0\0\0\x84\0\0\0\0\0\0\3\xfc\0"
-                               "\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\0"),
-                         &l),
-                     0);
+    assert_int_equal(
+        hl_sftp_limits_parse(BYTES("\0\0\0\0\0\0\x84\0\0\0\0\0\0\3\xfc\0"
+                                   "\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\0"),
+                             &l),
+        0);
     assert_int_equal(l.read_max, 32768);
     assert_int_equal(l.write_max, 4096);
     /* Nonsense is not believed. */
-    assert_int_equal(hl_sftp_limits_parse(
-                         BYTES("\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1"
-                               "\0\0\0\0\0\0\0\1"),
-                         &l),
-                     0);
+    assert_int_equal(
+        hl_sftp_limits_parse(BYTES("\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1"
+                                   "\0\0\0\0\0\0\0\1"),
+                             &l),
+        0);
     assert_int_equal(l.read_max, 1024);
     assert_int_equal(l.write_max, 1024);
 }
 
 static void cut_limits_are_refused(void **state)
 {
-    static const uint8_t m[24] = { 0 };
+    static const uint8_t m[24] = {0};
     struct hl_sftp_limits l;
     size_t n;
 
     (void)state;
     for (n = 0; n < 24; n++)
-        assert_int_equal(hl_sftp_limits_parse(
-                             (struct hl_sftp_bytes){ m, n }, &l),
+        assert_int_equal(hl_sftp_limits_parse((struct hl_sftp_bytes){m, n}, &l),
                          HAUL_E_PROTO);
 }
 
 static void free_space_is_fragment_size_times_available(void **state)
 {
-    uint8_t m[88] = { 0 };
+    uint8_t m[88] = {0};
     uint64_t room = 0;
     size_t n;
 
@@ -426,18 +431,16 @@ static void free_space_is_fragment_size_times_available(void **state)
     m[14] = 0x10; /* f_frsize 4096 */
     m[31] = 0x99; /* f_bfree: not this one */
     m[39] = 3;    /* f_bavail */
-    assert_int_equal(hl_sftp_statvfs_parse((struct hl_sftp_bytes){ m, 88 },
-                                           &room),
-                     0);
+    assert_int_equal(
+        hl_sftp_statvfs_parse((struct hl_sftp_bytes){m, 88}, &room), 0);
     assert_int_equal(room, 3 * 4096);
     for (n = 0; n < 40; n++)
-        assert_int_equal(hl_sftp_statvfs_parse((struct hl_sftp_bytes){ m, n },
-                                               &room),
-                         HAUL_E_PROTO);
+        assert_int_equal(
+            hl_sftp_statvfs_parse((struct hl_sftp_bytes){m, n}, &room),
+            HAUL_E_PROTO);
     m[32] = 0xff; /* more than 64 bits */
-    assert_int_equal(hl_sftp_statvfs_parse((struct hl_sftp_bytes){ m, 88 },
-                                           &room),
-                     0);
+    assert_int_equal(
+        hl_sftp_statvfs_parse((struct hl_sftp_bytes){m, 88}, &room), 0);
     assert_int_equal(room, UINT64_MAX);
 }
 

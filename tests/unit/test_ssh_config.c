@@ -124,10 +124,12 @@ static void more_files_than_the_list_takes_are_dropped(void **state)
 
 static void bad_output_is_refused(void **state)
 {
-    static const char *const bad[] = {
-        "", "user joe\n", "user joe\nhostname h\nport 0\n",
-        "user joe\nhostname h\nport 65536\n",
-        "user joe\nhostname h\nport 22x\n", "hostname\nuser\nport\n"};
+    static const char *const bad[] = {"",
+                                      "user joe\n",
+                                      "user joe\nhostname h\nport 0\n",
+                                      "user joe\nhostname h\nport 65536\n",
+                                      "user joe\nhostname h\nport 22x\n",
+                                      "hostname\nuser\nport\n"};
     struct hl_ssh_config c;
     struct hl_error err;
     size_t i;
@@ -194,9 +196,9 @@ static void an_unknown_token_is_named(void **state)
 
 static void shell_characters_are_not_safe(void **state)
 {
-    static const char *const bad[] = {"a b", "a;b", "$x", "`x`", "a'b",
+    static const char *const bad[] = {"a b",  "a;b",  "$x",  "`x`", "a'b",
                                       "a\"b", "a\\b", "a|b", "a&b", "a>b",
-                                      "a\nb", "-x",  "a*",  "~x"};
+                                      "a\nb", "-x",   "a*",  "~x"};
     size_t i;
 
     (void)state;

@@ -13,8 +13,7 @@
 
 #include "ssh_private.h"
 
-#define HASHED                                                                \
-    "|1|sos0A+aAI6LLH1FJoEYQHL+gsH0=|dy+GoImXEBO5UXGIgecTMt58Yd0="
+#define HASHED "|1|sos0A+aAI6LLH1FJoEYQHL+gsH0=|dy+GoImXEBO5UXGIgecTMt58Yd0="
 
 static void patterns_match_like_sshd_8(void **state)
 {
@@ -52,8 +51,7 @@ static void hashed_names_match(void **state)
     assert_false(hl_ssh_known_match("|1|", "db"));
     assert_false(hl_ssh_known_match("|1||", "db"));
     assert_false(hl_ssh_known_match("|1|AAAA|AAAA", "db"));
-    assert_false(
-        hl_ssh_known_match("|1|sos0A+aAI6LLH1FJoEYQHL+gsH0=|", "db"));
+    assert_false(hl_ssh_known_match("|1|sos0A+aAI6LLH1FJoEYQHL+gsH0=|", "db"));
 }
 
 /* What the text of a known_hosts file says about key KEY of "db". */
@@ -68,9 +66,8 @@ static enum hl_ssh_known find(const char *text, unsigned *line)
     assert_true(fd >= 0);
     assert_int_equal(write(fd, text, strlen(text)), strlen(text));
     close(fd);
-    assert_int_equal(hl_ssh_known_find(lists, 1, "db", "ssh-ed25519", "KEY",
-                                       &hit, NULL),
-                     0);
+    assert_int_equal(
+        hl_ssh_known_find(lists, 1, "db", "ssh-ed25519", "KEY", &hit, NULL), 0);
     unlink(path);
     hl_free(hit.key64);
     if (line)
@@ -105,8 +102,7 @@ static void a_key_of_the_same_type_means_changed(void **state)
                      HL_SSH_KNOWN_CHANGED);
     assert_int_equal(line, 2);
     assert_int_equal(find("db ssh-rsa A\n", NULL), HL_SSH_KNOWN_OTHER);
-    assert_int_equal(find("db ssh-ed25519 KEYS\n", NULL),
-                     HL_SSH_KNOWN_CHANGED);
+    assert_int_equal(find("db ssh-ed25519 KEYS\n", NULL), HL_SSH_KNOWN_CHANGED);
 }
 
 static void revoked_beats_everything(void **state)
@@ -144,9 +140,8 @@ static void a_missing_file_knows_nobody(void **state)
     struct hl_ssh_known_hit hit;
 
     (void)state;
-    assert_int_equal(hl_ssh_known_find(lists, 1, "db", "ssh-ed25519", "KEY",
-                                       &hit, NULL),
-                     0);
+    assert_int_equal(
+        hl_ssh_known_find(lists, 1, "db", "ssh-ed25519", "KEY", &hit, NULL), 0);
     assert_int_equal(hit.known, HL_SSH_KNOWN_NO);
 }
 

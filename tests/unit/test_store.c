@@ -27,14 +27,16 @@ static double cpu_seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* ---- Transfers ----------------------------------------------------------- */
+/* ---- Transfers ---------------------------------------------------------- */
 
 static void transfer_is_found_by_the_next_process(void **state)
 {
     char source[] = "/d/a'\"\n.sql", target[] = "sftp://u@h/\xff";
     char source_url[] = "file:///d/a", target_url[] = "sftp://u@h/";
-    struct hl_saved t = {.source = source, .target = target,
-                         .source_url = source_url, .target_url = target_url};
+    struct hl_saved t = {.source = source,
+                         .target = target,
+                         .source_url = source_url,
+                         .target_url = target_url};
     struct hl_saved r;
     struct hl_store *s = open_store(path);
     int64_t before = time(NULL);
@@ -201,8 +203,7 @@ static void newest_thousand_finished_are_kept(void **state)
     assert_true(unfinished < first);
     assert_int_equal(hl_store_done(s, first, NULL, NULL), HAUL_OK);
     for (int i = 0; i < 1000; i++)
-        assert_int_equal(hl_store_done(s, create(s, "k"), NULL, NULL),
-                         HAUL_OK);
+        assert_int_equal(hl_store_done(s, create(s, "k"), NULL, NULL), HAUL_OK);
     assert_int_equal(hl_store_list(s, count_row, counts, NULL), HAUL_OK);
     assert_int_equal(counts[HL_SAVED_DONE], 1000);
     assert_int_equal(counts[HL_SAVED_UNFINISHED], 1);
@@ -266,15 +267,20 @@ static void list_is_in_order_with_sums(void **state)
     hl_store_close(s);
 }
 
-/* ---- Objects and chunks -------------------------------------------------- */
+/* ---- Objects and chunks ------------------------------------------------- */
 
 static void object_is_got_as_put(void **state)
 {
     char digest[] = "sha256", identity[] = "i\n2", token[] = "t", res[] = "r";
-    struct hl_saved_object o = {.size = HL_SIZE_UNKNOWN, .chunk_size = 65536,
-                                .digest_name = digest, .identity = identity,
-                                .token = token, .result = res, .batch = 99,
-                                .durable_batch = 99, .acked_bytes = 99};
+    struct hl_saved_object o = {.size = HL_SIZE_UNKNOWN,
+                                .chunk_size = 65536,
+                                .digest_name = digest,
+                                .identity = identity,
+                                .token = token,
+                                .result = res,
+                                .batch = 99,
+                                .durable_batch = 99,
+                                .acked_bytes = 99};
     struct hl_store *s = open_store(":memory:");
     int64_t id = create(s, "k");
     struct hl_saved_object r;
@@ -360,7 +366,7 @@ static void chunks_are_loaded_ascending_as_put(void **state)
     }
     memset(c[1].digest, 0xee, 32);
     memset(c[2].digest, 0xdd, 16);
-    c[3].digest[0] = 1;  /* zeros inside a digest are part of it */
+    c[3].digest[0] = 1; /* zeros inside a digest are part of it */
     c[4].digest[15] = 1;
     c[5].digest[31] = 1;
     assert_int_equal(hl_store_chunks_put(s, id, 0, c, 6, &batch, NULL),
@@ -480,7 +486,7 @@ static void facts_are_replaced_and_unknown_is_null(void **state)
     hl_store_close(s);
 }
 
-/* ---- Speed --------------------------------------------------------------- */
+/* ---- Speed -------------------------------------------------------------- */
 
 static int count_chunk(void *user, const struct hl_saved_chunk *c)
 {
@@ -509,8 +515,8 @@ static void hundred_thousand_chunks_are_quick(void **state)
                          HAUL_OK);
     }
     at[1] = cpu_seconds();
-    assert_int_equal(hl_store_chunks_load(s, id, 0, count_chunk, &count,
-                                          NULL), HAUL_OK);
+    assert_int_equal(hl_store_chunks_load(s, id, 0, count_chunk, &count, NULL),
+                     HAUL_OK);
     at[2] = cpu_seconds();
     assert_int_equal(count, 100000);
     assert_int_equal(hl_store_done(s, id, NULL, NULL), HAUL_OK);
@@ -533,11 +539,11 @@ static void only_what_must_last_is_flushed(void **state)
     int64_t id;
 
     (void)state;
-#define EXPECT_FLUSH(yes, call)                                               \
-    do {                                                                      \
-        flushes = 0;                                                          \
-        (void)(call);                                                         \
-        assert_int_equal(flushes > 0, yes);                                   \
+#define EXPECT_FLUSH(yes, call)                                                \
+    do {                                                                       \
+        flushes = 0;                                                           \
+        (void)(call);                                                          \
+        assert_int_equal(flushes > 0, yes);                                    \
     } while (0)
     EXPECT_FLUSH(1, id = create(s, "k"));
     EXPECT_FLUSH(1, put_object(s, id, 0, 100));

@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-/* ---- Files --------------------------------------------------------------- */
+/* ---- Files -------------------------------------------------------------- */
 
 static void expect_mode(const char *suffix, mode_t want)
 {
@@ -90,7 +90,7 @@ static void closing_leaves_one_file_and_the_lock(void **state)
     hl_store_close(NULL);
 }
 
-/* ---- Errors -------------------------------------------------------------- */
+/* ---- Errors ------------------------------------------------------------- */
 
 static void expect_refused(const char *name, const char *message,
                            const char *hint)
@@ -162,8 +162,10 @@ static void sql_on_file(const char *sql)
 static void impossible_rows_are_damage(void **state)
 {
     static const char *const changes[] = {
-        "UPDATE chunks SET len = -1", "UPDATE chunks SET len = 4294967296",
-        "UPDATE chunks SET chunk = -1", "UPDATE chunks SET batch = -1",
+        "UPDATE chunks SET len = -1",
+        "UPDATE chunks SET len = 4294967296",
+        "UPDATE chunks SET chunk = -1",
+        "UPDATE chunks SET batch = -1",
         "UPDATE chunks SET digest = zeroblob(33)",
     };
     struct hl_error err = {0};
@@ -392,7 +394,7 @@ static void every_failed_allocation_is_reported(void **state)
     hl_store_close(s);
 }
 
-/* ---- Locks --------------------------------------------------------------- */
+/* ---- Locks -------------------------------------------------------------- */
 
 static void expect_locking(struct hl_store *a, struct hl_store *b)
 {
@@ -505,7 +507,7 @@ static void process_excludes_process_until_it_is_killed(void **state)
     hl_store_close(s);
 }
 
-/* ---- Processes ----------------------------------------------------------- */
+/* ---- Processes ---------------------------------------------------------- */
 
 #define PER_BATCH 3
 
@@ -580,8 +582,8 @@ static void killed_writer_leaves_a_prefix_of_whole_batches(void **state)
         close(fds[0]);
         s = open_store(path);
         next = 0;
-        assert_int_equal(hl_store_chunks_load(s, id, 0, check_prefix, &next,
-                                              NULL), HAUL_OK);
+        assert_int_equal(
+            hl_store_chunks_load(s, id, 0, check_prefix, &next, NULL), HAUL_OK);
         o = get_object(s, id, 0);
         assert_int_equal(next, o.batch * PER_BATCH);
         assert_int_equal(o.acked_bytes, next * 10);
@@ -607,8 +609,8 @@ static void start_together(const char *name)
         assert_true(pids[i] >= 0);
         if (pids[i] == 0) {
             char n[] = "n";
-            struct hl_saved t = {.source = n, .target = n, .source_url = n,
-                                 .target_url = n};
+            struct hl_saved t = {
+                .source = n, .target = n, .source_url = n, .target_url = n};
             struct hl_store *s;
 
             close(gate[1]);

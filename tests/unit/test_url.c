@@ -95,8 +95,8 @@ static void scp_names_are_sftp_below_the_login_folder(void **state)
         {"@db1:x", "sftp", 0, 0, "db1", 0, "x", 0, false},
         {"joe@corp@db1:x", "sftp", "joe@corp", 0, "db1", 0, "x", 0, false},
         {"[::1]:x", "sftp", 0, 0, "::1", 0, "x", 0, false},
-        {"joe@[fe80::1%eth0]:/x", "sftp", "joe", 0, "fe80::1%eth0", 0, "/x",
-         0, false},
+        {"joe@[fe80::1%eth0]:/x", "sftp", "joe", 0, "fe80::1%eth0", 0, "/x", 0,
+         false},
         {"db1:22:x", "sftp", 0, 0, "db1", 0, "22:x", 0, false},
     };
 
@@ -127,16 +127,15 @@ static void urls_are_taken_apart(void **state)
         {"sftp://h", "sftp", 0, 0, "h", 0, "", 0, true},
         {"sftp://h:/x", "sftp", 0, 0, "h", 0, "/x", 0, false},
         {"sftp://h/a?b=1", "sftp", 0, 0, "h", 0, "/a?b=1", 0, false},
-        {"sftp://h/a%3fb%e2%82%AC", "sftp", 0, 0, "h", 0,
-         "/a?b\xe2\x82\xac", 0, false},
+        {"sftp://h/a%3fb%e2%82%AC", "sftp", 0, 0, "h", 0, "/a?b\xe2\x82\xac", 0,
+         false},
         {"sftp://[2001:db8::2]:22/x", "sftp", 0, 0, "2001:db8::2", 22, "/x", 0,
          false},
         {"sftp://m\xc3\xbcller/x", "sftp", 0, 0, "m\xc3\xbcller", 0, "/x", 0,
          false},
         {"https://h", "https", 0, 0, "h", 0, "/", 0, true},
         {"https://h?a=1", "https", 0, 0, "h", 0, "/", "a=1", true},
-        {"https://h/p/?a=%41&b", "https", 0, 0, "h", 0, "/p/", "a=%41&b",
-         true},
+        {"https://h/p/?a=%41&b", "https", 0, 0, "h", 0, "/p/", "a=%41&b", true},
         {"https://h/~/x?", "https", 0, 0, "h", 0, "/~/x", "", false},
         {"tus+https://h/x", "tus+https", 0, 0, "h", 0, "/x", 0, false},
         {"s3://bucket/key", "s3", 0, 0, "bucket", 0, "/key", 0, false},
@@ -164,22 +163,53 @@ static void test_drivers_keep_the_rest_as_it_is(void **state)
 static void what_cannot_be_understood_is_refused(void **state)
 {
     static const char *const bad[] = {
-        "", "a\nb", "a\rb", "sftp://h/a\nb",
+        "",
+        "a\nb",
+        "a\rb",
+        "sftp://h/a\nb",
         /* escapes */
-        "sftp://h/%", "sftp://h/%4", "sftp://h/%4g", "sftp://h/%g4",
-        "sftp://h/%00", "sftp://h/%0a", "sftp://h/%0D", "sftp://j%00e@h/x",
-        "sftp://joe:%zz@h/x", "file:///%0a", "https://h/%-1",
+        "sftp://h/%",
+        "sftp://h/%4",
+        "sftp://h/%4g",
+        "sftp://h/%g4",
+        "sftp://h/%00",
+        "sftp://h/%0a",
+        "sftp://h/%0D",
+        "sftp://j%00e@h/x",
+        "sftp://joe:%zz@h/x",
+        "file:///%0a",
+        "https://h/%-1",
         /* ports */
-        "sftp://h:0/x", "sftp://h:65536/x", "sftp://h:99999999999/x",
-        "sftp://h:2a/x", "sftp://h:-1/x", "sftp://[::1]22/x", "sftp://h:1:2/x",
+        "sftp://h:0/x",
+        "sftp://h:65536/x",
+        "sftp://h:99999999999/x",
+        "sftp://h:2a/x",
+        "sftp://h:-1/x",
+        "sftp://[::1]22/x",
+        "sftp://h:1:2/x",
         "https://h: 1/",
         /* hosts */
-        "sftp:///x", "sftp://", "sftp://joe@/x", "sftp://-oProxy/x",
-        "sftp://a b/x", "sftp://a;b/x", "sftp://$(x)/x", "sftp://h%41/x",
-        "sftp://[::1/x", "sftp://[]/x", "sftp://[a;b]/x", "-h:x", "a`b:x",
-        "joe@:x", "[]:x", "a[b@[c]d:e", "https://?x",
+        "sftp:///x",
+        "sftp://",
+        "sftp://joe@/x",
+        "sftp://-oProxy/x",
+        "sftp://a b/x",
+        "sftp://a;b/x",
+        "sftp://$(x)/x",
+        "sftp://h%41/x",
+        "sftp://[::1/x",
+        "sftp://[]/x",
+        "sftp://[a;b]/x",
+        "-h:x",
+        "a`b:x",
+        "joe@:x",
+        "[]:x",
+        "a[b@[c]d:e",
+        "https://?x",
         /* file URLs */
-        "file://host/x", "file://", "file://x",
+        "file://host/x",
+        "file://",
+        "file://x",
     };
     struct hl_url u;
 
@@ -245,8 +275,7 @@ static void display_reads_back_as_the_same_name(void **state)
     check_display("mem:null", "mem:null");
 }
 
-#define DIGITS_60                                                             \
-    "012345678901234567890123456789012345678901234567890123456789"
+#define DIGITS_60 "012345678901234567890123456789012345678901234567890123456789"
 
 static void display_shows_no_credential(void **state)
 {
@@ -268,10 +297,10 @@ static void display_shows_no_credential(void **state)
                   "https://h/?id=0123456789abcde");
     check_display("https://h/?0123456789abcdef&b=", "https://h/?***&b=");
     /* A key of 63 bytes is looked at, a longer one is taken for a secret. */
-    check_display("https://h/?" DIGITS_60 "123=x", "https://h/?" DIGITS_60
-                                                   "123=x");
-    check_display("https://h/?" DIGITS_60 "1234=x", "https://h/?" DIGITS_60
-                                                    "1234=***");
+    check_display("https://h/?" DIGITS_60 "123=x",
+                  "https://h/?" DIGITS_60 "123=x");
+    check_display("https://h/?" DIGITS_60 "1234=x",
+                  "https://h/?" DIGITS_60 "1234=***");
     check_display("https://h/?&=&a=b=c", "https://h/?&=&a=b=c");
 }
 
@@ -282,8 +311,8 @@ static void queries_are_looked_up_by_whole_keys(void **state)
 
     (void)state;
     assert_int_equal(
-        hl_url_parse("mem:gen?size=4gi&seed=a=b&flag&empty=&sizes=2&size=9",
-                     &u, NULL),
+        hl_url_parse("mem:gen?size=4gi&seed=a=b&flag&empty=&sizes=2&size=9", &u,
+                     NULL),
         0);
     v = hl_url_query(&u, "size");
     assert_string_equal(v, "4gi");
@@ -402,9 +431,14 @@ static void a_copy_is_complete_and_its_own(void **state)
 
 static void every_failed_allocation_leaves_nothing(void **state)
 {
-    static const char *const texts[] = {"https://joe:pw@h/p?q", "joe@h:p",
-                                        "mem:a?b", "/p", "-", "https://h",
-                                        "file:///x", "sftp://h/x"};
+    static const char *const texts[] = {"https://joe:pw@h/p?q",
+                                        "joe@h:p",
+                                        "mem:a?b",
+                                        "/p",
+                                        "-",
+                                        "https://h",
+                                        "file:///x",
+                                        "sftp://h/x"};
     struct hl_error e = {0};
     struct hl_url u, v;
     int rc;
