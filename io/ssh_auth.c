@@ -199,29 +199,6 @@ static void add_identity(struct login *l, const char *path, ssh_key pub,
     l->count++;
 }
 
-/* From FILE.pub, or from FILE itself: the OpenSSH format has the public key
- * in clear. NULL when neither tells. */
-static ssh_key read_public(const char *path)
-{
-    char *beside = hl_asprintf("%s.pub", path);
-    ssh_key pub = NULL;
-
-    if (!beside || ssh_pki_import_pubkey_file(beside, &pub) != SSH_OK) {
-        pub = NULL;
-        if (ssh_pki_import_pubkey_file(path, &pub) != SSH_OK)
-            pub = NULL;
-    }
-    hl_free(beside);
-    return pub;
-}
-
-static ssh_key read_certificate(const char *path)
-{
-    ssh_key cert = NULL;
-
-    return ssh_pki_import_cert_file(path, &cert) == SSH_OK ? cert : NULL;
-}
-
 static void add_file(struct login *l, const char *path)
 {
     const struct hl_ssh_config *c = &l->s->host->fixed.config;
@@ -236,13 +213,13 @@ static void add_file(struct login *l, const char *path)
         hl_free(beside);
         return;
     }
-    pub = read_public(path);
-    cert = beside ? read_certificate(beside) : NULL;
+    pub = hl_ssh_key_public(path);
+    cert = beside ? hl_ssh_key_certificate(beside) : NULL;
     if (cert)
         add_identity(l, path, cert, true);
     hl_free(beside);
     for (i = 0; pub && i < c->certificates.count; i++) {
-        cert = read_certificate(c->certificates.item[i]);
+        cert = hl_ssh_key_certificate(c->certificates.item[i]);
         if (cert && !ssh_key_cmp(cert, pub, SSH_KEY_CMP_PUBLIC))
             add_identity(l, path, cert, true);
         else
@@ -388,14 +365,10 @@ static bool file_usable(struct login *l, const char *path)
     return true;
 }
 
-/* The key, if it can be had without asking anybody; or NULL. */
-static ssh_key read_plain(const char *path)
+static void note_refused(struct login *l, const struct identity *id)
 {
-    ssh_key key = NULL;
-
-    return ssh_pki_import_privkey_file(path, NULL, NULL, NULL, &key) == SSH_OK
-               ? key
-               : NULL;
+    note(l, "'%s'%s refused", id->path,
+         id->certificate ? " with certificate" : "");
 }
 
 static int try_file(struct login *l, const struct identity *id)
@@ -408,12 +381,11 @@ static int try_file(struct login *l, const struct identity *id)
         return SSH_AUTH_DENIED;
     /* An offer first, so that nobody types a passphrase for nothing; without
      * a passphrase it would only cost a round trip. */
-    key = read_plain(id->path);
+    key = hl_ssh_key_plain(id->path);
     if (!key && id->pub) {
         rc = answer(l, &q);
         if (rc == SSH_AUTH_DENIED)
-            note(l, "'%s'%s refused", id->path,
-                 id->certificate ? " with certificate" : "");
+            note_refused(l, id);
         if (rc != SSH_AUTH_SUCCESS)
             return rc;
     }
@@ -431,7 +403,7 @@ static int try_file(struct login *l, const struct identity *id)
     rc = answer(l, &q);
     ssh_key_free(key);
     if (rc == SSH_AUTH_DENIED)
-        note(l, "'%s'%s refused", id->path, id->certificate ? " (cert)" : "");
+        note_refused(l, id);
     return rc;
 }
 

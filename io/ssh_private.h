@@ -238,4 +238,13 @@ int hl_ssh_agent_show(struct hl_ssh_agent *a, ssh_session session, size_t index,
 
 int hl_ssh_auth(struct hl_ssh *s, struct hl_error *err);
 
+/* ---- ssh_key.c; the caller frees with ssh_key_free() -------------------- */
+
+/* From FILE.pub, or from FILE itself: the OpenSSH format has the public key in
+ * clear. NULL when neither tells. */
+ssh_key hl_ssh_key_public(const char *path);
+ssh_key hl_ssh_key_certificate(const char *path);
+/* The private key, if it can be had without asking anybody; or NULL. */
+ssh_key hl_ssh_key_plain(const char *path);
+
 #endif /* HL_SSH_PRIVATE_H */
