@@ -319,6 +319,27 @@ static void decide(struct hl_item *it)
 
 /* ---- Target: open ------------------------------------------------------- */
 
+/* A target finishes a part as a whole: what it has of one that is not is sent
+ * again. */
+static int drop_partial(struct hl_item *it, struct hl_error *err)
+{
+    struct hl_range r;
+    uint64_t at = 0;
+
+    while (it->layout.part_size &&
+           hl_ranges_next_hole(&it->acked, at, it->size, &r)) {
+        r = hl_item_whole_parts(it, r);
+        for (at = r.begin; at < r.end; at += it->chunk_size)
+            if (hl_saved_lost(it, at, err))
+                return err->code;
+        if (hl_ranges_remove(&it->acked, r.begin, r.end) ||
+            hl_ranges_remove(&it->suspect, r.begin, r.end))
+            return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+        at = r.end;
+    }
+    return 0;
+}
+
 /* Chunks that the target cannot have: it is shorter than that. */
 static int clip_existing(struct hl_item *it, struct hl_error *err)
 {
@@ -335,7 +356,7 @@ static int clip_existing(struct hl_item *it, struct hl_error *err)
             return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
     }
     it->append_at = hl_min(it->append_at, hl_ranges_contiguous(&it->acked));
-    return 0;
+    return drop_partial(it, err);
 }
 
 /* --resume append: what is there counts, as far as the user says. */
