@@ -270,17 +270,21 @@ static int conclude(struct hl_transfer *t, struct hl_error *err)
         return hl_store_forget(t->store, t->c.remove_id, err);
     if (t->c.events->end)
         rc = t->c.events->end(t->c.user, err);
-    if (rc || !t->created || t->was_done || t->items[0].dry_run)
+    if (!t->created || t->was_done || t->items[0].dry_run)
         return rc;
-    /* A pipe cannot be copied again: nothing to recognise later. */
-    if (!(t->items[0].source_caps & HL_CAP_SEEK))
-        return hl_transfer_forget_saved(t, err);
+    /* The copy is whole and in its place, whatever became of the hook; if
+     * only the note of it fails, that is no failure. */
+    if (!(t->items[0].source_caps & HL_CAP_SEEK)) {
+        /* A pipe cannot be copied again: nothing to recognise later. */
+        if (hl_transfer_forget_saved(t, &warning))
+            hl_transfer_warn(t, &warning);
+        return rc;
+    }
     digest = saved_digest(t);
-    /* The copy is whole and in its place; only the note of it is not. */
     if (hl_store_done(t->store, t->saved.id, digest, &warning))
         hl_transfer_warn(t, &warning);
     hl_free(digest);
-    return 0;
+    return rc;
 }
 
 static void refresh(struct hl_transfer *t, uint64_t now);

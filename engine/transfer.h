@@ -51,8 +51,8 @@ struct hl_transfer_events {
     void (*saved)(void *user);
     void (*retry)(void *user, const struct hl_error *error);
     void (*warning)(void *user, const struct hl_error *error);
-    /* Before success is claimed, when everything else is done: the end hook
-     * (manifest). An error fails the transfer. */
+    /* The end hook (manifest), when every object is committed. Its error is the
+     * transfer's; the copy stays done in the store. */
     int (*end)(void *user, struct hl_error *err);
     /* Last call. */
     void (*finished)(void *user, int rc, const struct hl_error *error);
