@@ -55,15 +55,15 @@ static const struct haul_opt_info own[] = {
      .type = HAUL_OPT_FLAG,
      .id = CLI_VERSION},
 };
-#define OWN_END (own + sizeof(own) / sizeof(own[0]))
+#define OWN_COUNT (sizeof(own) / sizeof(own[0]))
 
 const struct haul_opt_info *args_option_next(const struct haul_opt_info *prev)
 {
     const struct haul_opt_info *next;
 
-    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+    for (size_t i = 0; i < OWN_COUNT; i++)
         if (prev == &own[i])
-            return prev + 1 < OWN_END ? prev + 1 : NULL;
+            return i + 1 < OWN_COUNT ? &own[i + 1] : NULL;
     next = haul_opt_next(prev);
     return next ? next : own;
 }
@@ -171,7 +171,7 @@ static int set_value(struct args *a, const struct haul_opt_info *o,
 {
     int i;
 
-    if (o >= own && o < OWN_END)
+    if (o >= own && o < own + OWN_COUNT)
         return set_own(a, (enum cli_option)o->id, text);
     for (i = 0; i < a->value_count && a->values[i].option != o; i++)
         ;

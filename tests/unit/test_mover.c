@@ -22,7 +22,7 @@ struct fake {
     bool lose_all, hang_sync;
     struct hl_timer timer;
     struct hl_op *held; /* comes back with the timer or unstall() */
-    uint32_t unstalls, syncs, commits;
+    uint32_t unstall_calls, syncs, commits;
 };
 
 static struct fake *fake_of(struct hl_object *obj)
@@ -142,7 +142,7 @@ static void fake_commit(struct hl_object *obj, struct hl_commit *op)
 
 static void fake_unstall(struct hl_object *obj)
 {
-    fake_of(obj)->unstalls++;
+    fake_of(obj)->unstall_calls++;
     answer_held(fake_of(obj), HAUL_E_STALLED);
 }
 
@@ -294,7 +294,7 @@ static void a_target_without_work_is_not_stalled(void **state)
     start(&w);
     steps(&w, NULL);
     assert_int_equal(w.rc, 0);
-    assert_int_equal(w.target.unstalls + w.source.unstalls, 0);
+    assert_int_equal(w.target.unstall_calls + w.source.unstall_calls, 0);
     end(&w);
 
     begin(&w, 40 * CHUNK);
@@ -303,8 +303,8 @@ static void a_target_without_work_is_not_stalled(void **state)
     start(&w);
     steps(&w, NULL);
     assert_int_equal(w.rc, 0); /* read again */
-    assert_int_equal(w.source.unstalls, 1);
-    assert_int_equal(w.target.unstalls, 0);
+    assert_int_equal(w.source.unstall_calls, 1);
+    assert_int_equal(w.target.unstall_calls, 0);
     end(&w);
 }
 
@@ -323,7 +323,7 @@ static void a_commit_that_waits_for_a_dead_sync_goes_on(void **state)
     steps(&w, NULL);
     assert_int_equal(w.rc, 0);
     assert_int_equal(w.target.syncs, 1);
-    assert_int_equal(w.target.unstalls, 1);
+    assert_int_equal(w.target.unstall_calls, 1);
     assert_int_equal(w.target.commits, 1);
     end(&w);
 }
@@ -349,7 +349,7 @@ static void a_cancel_while_commit_waits_for_a_sync_ends(void **state)
     hl_transfer_cancel(w.t);
     steps(&w, NULL);
     assert_int_equal(w.rc, HAUL_E_CANCELED);
-    assert_int_equal(w.target.commits + w.target.unstalls, 0);
+    assert_int_equal(w.target.commits + w.target.unstall_calls, 0);
     end(&w);
 }
 
