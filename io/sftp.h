@@ -179,6 +179,7 @@ struct hl_sftp_stream {
     uint32_t io_next; /* bytes of io that are in requests */
     uint8_t head[HL_SFTP_WRITE_HEAD];
     uint32_t head_len, body_len, sent; /* the WRITE that is being sent */
+    uint32_t window_seen; /* largest that the server ever opened */
     const uint8_t *body;
     uint8_t *body_copy; /* after an abort in the middle of a message */
 
@@ -288,6 +289,8 @@ struct hl_sftp_conn {
     uint64_t ask_max; /* bytes of READs outstanding on a stream */
     uint64_t account_ns, account_cpu_ns;
     _Atomic uint64_t *account; /* which of the times below runs */
+    bool whole_messages; /* never pieces of two alternately */
+    struct hl_sftp_stream *sender; /* has a message half sent */
     uint8_t *scratch;          /* head and beginning of a WRITE in one packet */
 
     /* Counters for hl_flow. */
@@ -352,6 +355,9 @@ enum hl_sftp_blocked {
     HL_BLOCKED_LINK    /* libssh or the socket takes nothing */
 };
 
+/* What the server calls itself; false: it is not OpenSSH's. */
+bool hl_sftp_openssh(const struct hl_sftp_conn *conn, unsigned *major,
+                     unsigned *minor);
 /* NULL when out of memory. Asks for the channel. */
 struct hl_sftp_stream *hl_sftp_stream_new(struct hl_sftp_conn *conn);
 /* Everything of it fails with st->error; writes that were taken are lost. */

@@ -551,6 +551,7 @@ static void run(struct hl_sftp_conn *conn)
 
 static int set_up(struct hl_sftp_conn *conn)
 {
+    unsigned major, minor;
     int flags;
 
     conn->session = hl_ssh_session(conn->ssh);
@@ -559,6 +560,7 @@ static int set_up(struct hl_sftp_conn *conn)
                                     ? hl_ssh_rtt_ns(conn->ssh)
                                     : HL_NS_PER_S);
     conn->in_rate = FIRST_RATE;
+    conn->whole_messages = !hl_sftp_openssh(conn, &major, &minor);
     conn->scratch = hl_malloc(HL_SFTP_SCRATCH);
     conn->event = ssh_event_new();
     if (!conn->scratch || !conn->event)

@@ -257,6 +257,41 @@ static bool send_write(struct hl_sftp_stream *st)
     return true;
 }
 
+/*
+ * Some servers put the pieces of a message together in one buffer for all
+ * channels of a connection (ProFTPD's mod_sftp, curr_buf in fxp.c of 1.3.8):
+ * pieces of two messages must not alternate. OpenSSH has a process for each
+ * channel and is spared the waiting.
+ */
+static bool others_turn(const struct hl_sftp_stream *st)
+{
+    const struct hl_sftp_conn *conn = st->conn;
+
+    return conn->whole_messages && conn->sender && conn->sender != st;
+}
+
+/* A message that would be stuck half way keeps the other channels waiting. A
+ * window that never was that large will not be. */
+static bool no_room(struct hl_sftp_stream *st)
+{
+    uint32_t window = ssh_channel_window_size(st->channel);
+    uint32_t len = st->head_len + st->body_len;
+
+    st->window_seen = (uint32_t)hl_max(st->window_seen, window);
+    return !window || (st->conn->whole_messages && st->head_len &&
+                       !st->sent && window < len && st->window_seen >= len);
+}
+
+static bool send_some(struct hl_sftp_stream *st)
+{
+    bool any = st->head_len ? send_write(st) : send_small(st);
+
+    if (any)
+        st->conn->sender =
+            st->sent || st->small_len > st->small_sent ? st : NULL;
+    return any;
+}
+
 enum hl_sftp_blocked hl_sftp_stream_pump(struct hl_sftp_stream *st)
 {
     while (st->state != HL_ST_DEAD && st->state != HL_ST_OPENING) {
@@ -264,6 +299,8 @@ enum hl_sftp_blocked hl_sftp_stream_pump(struct hl_sftp_stream *st)
 
         if (ssh_get_status(st->conn->session) & SSH_WRITE_PENDING)
             return HL_BLOCKED_LINK;
+        if (others_turn(st))
+            return HL_BLOCKED_WINDOW;
         cut_reads(st);
         small = st->small_len > st->small_sent;
         if (!st->head_len && !small) {
@@ -279,9 +316,9 @@ enum hl_sftp_blocked hl_sftp_stream_pump(struct hl_sftp_stream *st)
             if (!begin_write(st))
                 return HL_BLOCKED_WINDOW;
         }
-        if (!ssh_channel_window_size(st->channel))
+        if (no_room(st))
             return HL_BLOCKED_WINDOW;
-        if (!(st->head_len ? send_write(st) : send_small(st)))
+        if (!send_some(st))
             return HL_BLOCKED_LINK;
     }
     return HL_BLOCKED_IDLE;

@@ -235,6 +235,8 @@ void hl_sftp_stream_free(struct hl_sftp_stream *st)
     struct hl_node *n;
 
     hl_sftp_stream_die(st, HAUL_E_RESET, "connection lost");
+    if (st->conn->sender == st)
+        st->conn->sender = NULL;
     hl_sftp_stream_flush_acks(st);
     fail_requests(st);
     while ((n = hl_list_first(&st->reads))) {
@@ -306,16 +308,23 @@ static void ask_limits(struct hl_sftp_stream *st)
     send_limits(st);
 }
 
+bool hl_sftp_openssh(const struct hl_sftp_conn *conn, unsigned *major,
+                     unsigned *minor)
+{
+    static const char name[] = "SSH-2.0-OpenSSH_";
+    const char *server = hl_ssh_server(conn->ssh);
+
+    return !strncmp(server, name, sizeof(name) - 1) &&
+           sscanf(server + sizeof(name) - 1, "%2u.%2u", major, minor) == 2;
+}
+
 /* OpenSSH has limits@openssh.com since 8.5; others may take offence at what
  * they did not offer. */
 static bool knows_limits(const struct hl_sftp_conn *conn)
 {
-    static const char name[] = "SSH-2.0-OpenSSH_";
-    const char *server = hl_ssh_server(conn->ssh);
-    unsigned major = 0, minor = 0;
+    unsigned major, minor;
 
-    return !strncmp(server, name, sizeof(name) - 1) &&
-           sscanf(server + sizeof(name) - 1, "%2u.%2u", &major, &minor) == 2 &&
+    return hl_sftp_openssh(conn, &major, &minor) &&
            (major > 8 || (major == 8 && minor >= 5));
 }
 

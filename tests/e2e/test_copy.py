@@ -289,6 +289,21 @@ def test_new_keys_every_64_mib(haul, start, keys, work, remote, dump):
     assert conftest.digest(remote + "/t") == conftest.digest(source)
 
 
+def test_messages_of_two_channels_are_not_mixed(haul, start, keys, linksim,
+                                                remote, dump):
+    """mod_sftp has one buffer for the pieces of messages of all channels."""
+    size = 100 * MI
+    link = linksim(start(servers.Proftpd, keys), "--rtt", 30, "--rate", "60m")
+    haul.trust(link)
+    source = dump(size)
+    run = haul.copy(source, link.url(remote + "/t"), "--connections", 1,
+                    "--stall-timeout", 5)
+    check_done(run, size)
+    assert run.last["streams"] > 1
+    assert run.last["resent"] == 0
+    assert conftest.digest(remote + "/t") == conftest.digest(source)
+
+
 def test_refused_further_connections_do_no_harm(haul, start, keys, linksim,
                                                 remote, dump):
     server = start(servers.Sshd, keys, ["MaxStartups 2:100:2",
