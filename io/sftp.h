@@ -179,7 +179,7 @@ struct hl_sftp_stream {
     uint32_t io_next; /* bytes of io that are in requests */
     uint8_t head[HL_SFTP_WRITE_HEAD];
     uint32_t head_len, body_len, sent; /* the WRITE that is being sent */
-    uint32_t window_seen; /* largest that the server ever opened */
+    uint32_t window_seen;              /* largest that the server ever opened */
     const uint8_t *body;
     uint8_t *body_copy; /* after an abort in the middle of a message */
 
@@ -287,11 +287,12 @@ struct hl_sftp_conn {
     uint64_t in_seen; /* bytes.in_bytes at the last tick */
     uint64_t in_rate; /* bytes a second: highest, forgotten slowly */
     uint64_t ask_max; /* bytes of READs outstanding on a stream */
+    uint64_t pace_ns; /* when in_rate was measured last */
     uint64_t account_ns, account_cpu_ns;
-    _Atomic uint64_t *account; /* which of the times below runs */
-    bool whole_messages; /* never pieces of two alternately */
+    _Atomic uint64_t *account;     /* which of the times below runs */
+    bool whole_messages;           /* never pieces of two alternately */
     struct hl_sftp_stream *sender; /* has a message half sent */
-    uint8_t *scratch;          /* head and beginning of a WRITE in one packet */
+    uint8_t *scratch; /* head and beginning of a WRITE in one packet */
 
     /* Counters for hl_flow. */
     _Atomic uint32_t streams_up;

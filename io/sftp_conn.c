@@ -27,7 +27,9 @@
 #define DRAIN_BURST 16
 /* What READs ask for beyond what the link holds. */
 #define ASK_SLACK (UINT64_C(4) << 20)
-#define FIRST_RATE UINT64_C(125000000) /* assumed until it is known */
+#define ASK_FIRST (UINT64_C(12) << 20)
+#define ASK_QUEUE_MAX (UINT64_C(10) << 20) /* of what waits at the server */
+#define FIRST_RATE UINT64_C(125000000)     /* assumed until it is known */
 
 static uint64_t now_of(const struct hl_sftp_conn *conn)
 {
@@ -466,15 +468,25 @@ static void check_alive(struct hl_sftp_conn *conn)
  * full (CHAN_INPUT_MAX, 16 MiB) it moves all of it for each packet: measured
  * 3 MB/s instead of 125 with 64 MiB outstanding at 50 ms.
  */
-static void pace_reads(struct hl_sftp_conn *conn, uint64_t interval_ns)
+static void pace_reads(struct hl_sftp_conn *conn)
 {
+    uint64_t rtt = atomic_load(&conn->rtt_ns);
+    uint64_t past = conn->now_ns - conn->pace_ns;
     uint64_t bytes = conn->bytes.in_bytes - conn->in_seen;
-    uint64_t rate = (uint64_t)((double)bytes * 1e9 / (double)interval_ns);
+    uint64_t rate, way;
 
+    /* Over shorter times bursts look like a faster link. */
+    if (past < hl_max(TICK_NS, 2 * rtt))
+        return;
+    rate = (uint64_t)((double)bytes * 1e9 / (double)past);
     conn->in_seen = conn->bytes.in_bytes;
-    conn->in_rate = hl_max(rate, conn->in_rate - conn->in_rate / 16);
-    conn->ask_max = ASK_SLACK + (uint64_t)((double)conn->in_rate * 1.25e-9 *
-                                           (double)atomic_load(&conn->rtt_ns));
+    conn->pace_ns = conn->now_ns;
+    if (bytes < ASK_SLACK / 4)
+        return; /* nothing to measure a rate by */
+    conn->in_rate = hl_max(hl_min(rate, conn->in_rate + conn->in_rate / 4),
+                           conn->in_rate - conn->in_rate / 16);
+    way = (uint64_t)((double)conn->in_rate * 1e-9 * (double)rtt);
+    conn->ask_max = way + hl_min(ASK_SLACK + way / 4, ASK_QUEUE_MAX);
 }
 
 static void tick(struct hl_sftp_conn *conn)
@@ -484,7 +496,7 @@ static void tick(struct hl_sftp_conn *conn)
     conn->now_ns = now_of(conn);
     if (conn->now_ns - conn->tick_ns < TICK_NS)
         return;
-    pace_reads(conn, conn->now_ns - conn->tick_ns);
+    pace_reads(conn);
     conn->tick_ns = conn->now_ns;
     conn->kick = true;
     for (i = 0; i < conn->stream_count; i++)
@@ -578,7 +590,8 @@ static int set_up(struct hl_sftp_conn *conn)
         return hl_err(&conn->error, HAUL_E_NOMEM, 0, "cannot poll '%s'",
                       conn->ep->name);
     conn->now_ns = conn->tick_ns = conn->account_ns = now_of(conn);
-    pace_reads(conn, TICK_NS);
+    conn->pace_ns = conn->now_ns;
+    conn->ask_max = ASK_FIRST;
     conn->heard_ns = conn->progress_ns = conn->now_ns;
     conn->account_cpu_ns = thread_cpu_ns();
     pthread_mutex_lock(&conn->ep->lock);

@@ -278,8 +278,8 @@ static bool no_room(struct hl_sftp_stream *st)
     uint32_t len = st->head_len + st->body_len;
 
     st->window_seen = (uint32_t)hl_max(st->window_seen, window);
-    return !window || (st->conn->whole_messages && st->head_len &&
-                       !st->sent && window < len && st->window_seen >= len);
+    return !window || (st->conn->whole_messages && st->head_len && !st->sent &&
+                       window < len && st->window_seen >= len);
 }
 
 static bool send_some(struct hl_sftp_stream *st)

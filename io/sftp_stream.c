@@ -687,7 +687,9 @@ static int on_data(ssh_session session, ssh_channel channel, void *data,
 void hl_sftp_stream_grow_window(struct hl_sftp_stream *st)
 {
     uint64_t cap = st->conn->ep->base.env->library_bytes_max;
-    uint64_t want = st->conn->ask_max + WINDOW_SLACK;
+    /* What is asked for bounds what comes; the window must never do so, or
+     * the rate that is measured, and what is asked for next, would shrink. */
+    uint64_t want = 2 * st->conn->ask_max + WINDOW_SLACK;
     int rc;
 
     if (!st->read_bytes || st->state != HL_ST_READY)
@@ -695,7 +697,7 @@ void hl_sftp_stream_grow_window(struct hl_sftp_stream *st)
     if (cap)
         want = hl_max(LIBSSH_WINDOW, hl_min(want, cap));
     want = hl_min(want, WINDOW_MAX);
-    if (st->window >= want / 2)
+    if (st->window >= want - want / 4)
         return;
     /* libssh 0.10 grows the window to what a read with a timeout asks for
      * (grow_window() in channels.c), and nothing else does. There is nothing
