@@ -286,7 +286,9 @@ demo: deps
 	$(Q)$(SUBMAKE) haul tools
 	$(Q)bench/demo.sh $(B)
 
-bench: haul tools
+bench:
+	$(Q)tools/deps.sh build bench
+	$(Q)$(SUBMAKE) haul tools
 	python3 bench/bench.py --build $(B) $(BENCH)
 
 .PHONY: clean

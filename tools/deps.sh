@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian 12 packages that haul needs and that are missing:
 #
-#   tools/deps.sh [build] [demo] [check] [lint]
+#   tools/deps.sh [build] [demo] [check] [lint] [bench]
 #
 # Touches no network when nothing is missing. Without root and without a sudo
 # that asks nothing it prints the one line to run and exits with 1.
@@ -17,6 +17,7 @@ demo="python3 openssh-server openssh-client openssh-sftp-server"
 check="$demo libcmocka-dev proftpd-core proftpd-mod-crypto python3-pytest
     python3-asyncssh xxhash g++ binutils"
 lint="clang-format cppcheck shellcheck codespell"
+bench="$demo rclone lftp fio"
 
 [ $# -gt 0 ] || set -- build
 
@@ -27,8 +28,9 @@ for group; do
     demo) wanted="$wanted $demo" ;;
     check) wanted="$wanted $check" ;;
     lint) wanted="$wanted $lint" ;;
+    bench) wanted="$wanted $bench" ;;
     *)
-        echo "usage: $0 [build] [demo] [check] [lint]" >&2
+        echo "usage: $0 [build] [demo] [check] [lint] [bench]" >&2
         exit 2
         ;;
     esac
