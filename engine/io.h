@@ -163,7 +163,6 @@ struct hl_layout {
     uint64_t existing;    /* target: bytes found where writing goes on (size of
                            * the temporary or in-place file); 0 when new */
     bool fresh;           /* target: resume was asked and nothing was found */
-    uint64_t io_size;     /* reads and writes of this size are good; 0 any */
 };
 
 struct hl_open {

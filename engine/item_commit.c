@@ -4,7 +4,6 @@
  */
 #include "item.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static void commit(struct hl_item *it);
@@ -63,8 +62,7 @@ static void on_remote(struct hl_op *op)
 
     if (!hl_item_home(it, op))
         return;
-    for (size_t i = 0; i < it->t->c.digest->size; i++)
-        snprintf(hex + 2 * i, 3, "%02x", it->whole[i]);
+    hl_hex(it->whole, it->t->c.digest->size, hex);
     if (strcmp(hex, it->u.remote.hex) != 0) {
         hl_err(&err, HAUL_E_DIGEST, 0,
                "the remote's %s of '%s' differs from what was sent",

@@ -4,7 +4,6 @@
  * on_ function takes the answer and goes to the next.
  */
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "item.h"
@@ -89,8 +88,7 @@ static bool sample_whole(struct hl_item *it, char *hex)
         return false;
     /* A source that shrank meanwhile is found out by the mover. */
     d->run(it->sample, it->sample_len, digest);
-    for (size_t i = 0; i < d->size; i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    hl_hex(digest, d->size, hex);
     it->sample_len = 0;
     return true;
 }

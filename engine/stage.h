@@ -27,4 +27,7 @@ struct hl_digest {
     void (*ordered_free)(void *state);
 };
 
+/* size bytes to 2 * size hex digits and a NUL. */
+void hl_hex(const uint8_t *bytes, size_t size, char *out);
+
 #endif /* HL_STAGE_H */

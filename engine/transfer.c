@@ -5,7 +5,6 @@
 #include "transfer.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -254,8 +253,7 @@ static char *saved_digest(struct hl_transfer *t)
 
     if (t->c.item_count != 1 || !it->has_whole || !t->c.digest)
         return NULL;
-    for (size_t i = 0; i < t->c.digest->size; i++)
-        snprintf(hex + 2 * i, 3, "%02x", it->whole[i]);
+    hl_hex(it->whole, t->c.digest->size, hex);
     return hl_asprintf("%s:%s", t->c.digest->name, hex);
 }
 

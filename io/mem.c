@@ -29,6 +29,7 @@
 #include "mem.h"
 #include "membuf.h"
 #include "ranges.h"
+#include "stage.h"
 #include "worker.h"
 
 #define TOKEN_TEMPORARY "tmp:"
@@ -645,7 +646,6 @@ static void do_remote_digest(struct hl_task *task)
         HL_CONTAINER(task, struct hl_remote_digest, op.task);
     struct mem_object *obj;
     XXH128_canonical_t bytes;
-    size_t i;
     int rc;
 
     if (!begin(&op->op, &obj))
@@ -658,8 +658,7 @@ static void do_remote_digest(struct hl_task *task)
     }
     rc = obj->knobs.kind == MEM_BUF ? digest_buf(obj, &op->op.error) : 0;
     XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(obj->xxh));
-    for (i = 0; i < sizeof(bytes.digest); i++)
-        snprintf(op->hex + 2 * i, 3, "%02x", bytes.digest[i]);
+    hl_hex(bytes.digest, sizeof(bytes.digest), op->hex);
     finish(obj, &op->op, rc);
 }
 

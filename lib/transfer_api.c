@@ -358,6 +358,21 @@ static int make_names(struct haul_transfer *t, char **source, char **target,
 
 /* ---- Start -------------------------------------------------------------- */
 
+/* The manifest of a result with digests, but for its name. The digests stay
+ * the transfer's. */
+static void describe(struct haul_transfer *t, const struct hl_item_result *r,
+                     struct hl_manifest *m)
+{
+    m->size = r->size;
+    m->chunk_size = r->chunk_size;
+    m->digest = hl_digest_find(hl_opts_str(t->opts, HAUL_OPT_DIGEST));
+    m->chunks = (uint8_t *)(uintptr_t)r->digests;
+    m->count = r->size / r->chunk_size + (r->size % r->chunk_size != 0);
+    m->has_whole = r->whole != NULL;
+    if (r->whole)
+        memcpy(m->whole, r->whole, m->digest->size);
+}
+
 static int end_hook(void *user, struct hl_error *err)
 {
     struct haul_transfer *t = user;
@@ -384,14 +399,7 @@ static int end_hook(void *user, struct hl_error *err)
     m.name = hl_strdup(hl_url_basename(r.target));
     if (!m.name)
         return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
-    m.size = r.size;
-    m.chunk_size = r.chunk_size;
-    m.digest = hl_digest_find(hl_opts_str(t->opts, HAUL_OPT_DIGEST));
-    m.chunks = (uint8_t *)(uintptr_t)r.digests;
-    m.count = r.size / r.chunk_size + (r.size % r.chunk_size != 0);
-    m.has_whole = r.whole != NULL;
-    if (r.whole)
-        memcpy(m.whole, r.whole, m.digest->size);
+    describe(t, &r, &m);
     hl_manifest_write(&m, path, err);
     hl_free(m.name);
     return err->code;
@@ -574,11 +582,7 @@ static char *digest_text(struct haul_transfer *t,
     }
     if (!r->digests || r->size == HL_SIZE_UNKNOWN || !r->chunk_size)
         return NULL;
-    m.size = r->size;
-    m.chunk_size = r->chunk_size;
-    m.digest = d;
-    m.chunks = (uint8_t *)(uintptr_t)r->digests;
-    m.count = r->size / r->chunk_size + (r->size % r->chunk_size != 0);
+    describe(t, r, &m);
     hl_manifest_root(&m, root);
     hl_hex(root, sizeof(root), hex);
     return hl_asprintf("root:%s", hex);

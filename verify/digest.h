@@ -8,8 +8,6 @@
 /* "xxh128" or "sha256"; NULL for another name. Static. */
 const struct hl_digest *hl_digest_find(const char *name);
 
-/* size bytes to 2 * size hex digits and a NUL. */
-void hl_hex(const uint8_t *bytes, size_t size, char *out);
 /* false unless text is exactly 2 * size hex digits. */
 bool hl_unhex(const char *text, uint8_t *out, size_t size);
 
