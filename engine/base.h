@@ -67,6 +67,7 @@ struct hl_error {
     int sys_errno;
     int proto_status;
     uint32_t attempts;
+    uint64_t retry_after_ns; /* the remote wants no new try before; 0: none */
     char message[256];
     char detail[256]; /* "" none */
     char hint[256];   /* "" none */

@@ -2,8 +2,10 @@
  * Which chunk comes next.
  *
  * Nothing here grows with the number of chunks: an open part is a position,
- * what an earlier run has done is a set of ranges that is searched, never
- * walked. With part_size 0 the whole object is one part that is always open.
+ * what an earlier run has done and what is wanted again are sets of ranges
+ * that are searched, never walked. With part_size 0 the whole object is one
+ * part that is always open; with run_max it is cut into runs, and a run is
+ * open from its first chunk handed out until its last one has been read.
  * Pure; engine thread.
  */
 #include "cursor.h"
@@ -13,6 +15,8 @@
 struct cursor {
     uint64_t part;
     uint64_t pos; /* the part's next new chunk begins here or behind */
+    uint64_t end; /* of a run */
+    uint32_t out; /* of a run: chunks in the reader's hands */
 };
 
 struct hl_cursors {
@@ -20,12 +24,15 @@ struct hl_cursors {
     uint64_t chunk_size;
     uint64_t part_size; /* HL_SIZE_UNKNOWN: one part, the object */
     bool chunk_is_part; /* configured with part_size 0 */
+    uint64_t run_max;   /* 0: no runs */
 
-    struct hl_ranges done; /* whole chunks that are not handed out */
+    struct hl_ranges done;  /* whole chunks that are not handed out */
+    struct hl_ranges again; /* whole chunks that are handed out once more */
     struct cursor *open;
     size_t open_count, open_capacity;
     size_t turn;    /* index into open: whose turn it is */
     uint64_t fresh; /* parts that begin here or behind were never open */
+    uint64_t left;  /* bytes behind fresh that no run has yet */
 };
 
 static uint64_t part_begin(const struct hl_cursors *c, uint64_t part)
@@ -53,7 +60,7 @@ static bool open_part(struct hl_cursors *c, uint64_t part, uint64_t pos)
         c->open = open;
         c->open_capacity = capacity;
     }
-    c->open[c->open_count++] = (struct cursor){part, pos};
+    c->open[c->open_count++] = (struct cursor){.part = part, .pos = pos};
     return true;
 }
 
@@ -77,6 +84,7 @@ static struct hl_slice chunk_at(const struct hl_cursors *c, uint64_t offset)
     s.part = s.offset / (c->chunk_is_part ? c->chunk_size : c->part_size);
     s.len = (uint32_t)hl_min(c->chunk_size, c->size - s.offset);
     s.part_end = c->chunk_is_part || s.offset + s.len == part_end(c, s.part);
+    s.run_end = s.offset + s.len;
     return s;
 }
 
@@ -112,6 +120,9 @@ int hl_cursors_new(const struct hl_cursors_config *config,
         return HAUL_E_INVAL;
     if (part_size % config->chunk_size && part_size < config->size)
         return HAUL_E_INVAL;
+    if (config->run_max && (config->run_max % config->chunk_size || part_size ||
+                            config->size == HL_SIZE_UNKNOWN))
+        return HAUL_E_INVAL;
     c = hl_malloc(sizeof(*c));
     if (!c)
         return HAUL_E_NOMEM;
@@ -119,15 +130,18 @@ int hl_cursors_new(const struct hl_cursors_config *config,
     c->chunk_size = config->chunk_size;
     c->chunk_is_part = part_size == 0;
     c->part_size = c->chunk_is_part ? HL_SIZE_UNKNOWN : part_size;
+    c->run_max = config->run_max;
     hl_ranges_init(&c->done);
+    hl_ranges_init(&c->again);
     c->open_capacity = 8;
     c->open = hl_calloc(c->open_capacity, sizeof(c->open[0]));
     if (!c->open || (done && copy_done(c, done))) {
         hl_cursors_free(c);
         return HAUL_E_NOMEM;
     }
-    if (c->chunk_is_part) {
-        c->open[c->open_count++] = (struct cursor){0, 0};
+    c->left = c->size - hl_min(c->done.bytes, c->size);
+    if (c->chunk_is_part && !c->run_max) {
+        c->open[c->open_count++] = (struct cursor){0};
         c->fresh = c->size;
     }
     *out = c;
@@ -139,6 +153,7 @@ void hl_cursors_free(struct hl_cursors *c)
     if (!c)
         return;
     hl_ranges_fini(&c->done);
+    hl_ranges_fini(&c->again);
     hl_free(c->open);
     hl_free(c);
 }
@@ -185,12 +200,151 @@ static bool take_turn(struct hl_cursors *c, struct hl_slice *out)
     return false;
 }
 
+/* ---- Runs --------------------------------------------------------------- */
+
+/* Bytes of a run that begins with left bytes to go. */
+static uint64_t run_bytes(const struct hl_cursors *c, uint32_t open_max)
+{
+    uint64_t bytes = c->left / (UINT64_C(2) * open_max);
+
+    bytes -= bytes % c->chunk_size;
+    return hl_min(hl_max(bytes, 2 * c->chunk_size), c->run_max);
+}
+
+/* Opens the next run. Out of memory for more: those that are open must do. */
+static void open_run(struct hl_cursors *c, uint32_t open_max)
+{
+    struct hl_range hole;
+    uint64_t end;
+
+    if (!hl_ranges_next_hole(&c->done, c->fresh, c->size, &hole) ||
+        !open_part(c, 0, hole.begin))
+        return;
+    end = hole.begin + hl_min(run_bytes(c, open_max), hole.end - hole.begin);
+    c->open[c->open_count - 1].end = end;
+    c->left -= end - hole.begin;
+    c->fresh = end;
+}
+
+/* Has the run a chunk that may be handed out now? */
+static bool run_ready(const struct cursor *run)
+{
+    return run->pos < run->end && run->out < HL_RUN_AHEAD;
+}
+
+/* The run whose turn it is: the one with the fewest chunks out. Of equals,
+ * long ones take turns, so that no connection rests while memory is short;
+ * short ones are read for their order, and the first goes on. */
+static struct cursor *next_run(struct hl_cursors *c)
+{
+    bool short_runs = c->run_max <= 2 * c->chunk_size;
+    struct cursor *best = NULL;
+    size_t i, at, best_at = 0;
+
+    for (i = 0; i < c->open_count; i++) {
+        at = short_runs ? i : (c->turn + i) % c->open_count;
+        if (!run_ready(&c->open[at]) || (best && c->open[at].out >= best->out))
+            continue;
+        best = &c->open[at];
+        best_at = at;
+    }
+    if (best)
+        c->turn = (best_at + 1) % c->open_count;
+    return best;
+}
+
+static bool take_of_run(struct hl_cursors *c, uint32_t open_max,
+                        struct hl_slice *out)
+{
+    struct cursor *run;
+
+    if (c->open_count < open_max)
+        open_run(c, open_max);
+    run = next_run(c);
+    if (!run)
+        return false;
+    *out = chunk_at(c, run->pos);
+    out->run_end = run->end;
+    run->pos = out->offset + out->len;
+    run->out++;
+    return true;
+}
+
+void hl_cursors_run_read(struct hl_cursors *c, uint64_t run_end)
+{
+    size_t i;
+
+    for (i = 0; i < c->open_count && c->run_max; i++) {
+        struct cursor *run = &c->open[i];
+
+        if (run->end != run_end)
+            continue;
+        HL_ASSERT(run->out > 0);
+        run->out--;
+        if (run->out == 0 && run->pos == run->end)
+            close_at(c, i);
+        return;
+    }
+}
+
+/* ---- Again -------------------------------------------------------------- */
+
+int hl_cursors_again(struct hl_cursors *c, uint64_t begin, uint64_t end)
+{
+    end = hl_min(end, c->size);
+    if (begin >= end)
+        return 0;
+    begin -= begin % c->chunk_size;
+    if (end % c->chunk_size)
+        end = hl_min(c->size, (end / c->chunk_size + 1) * c->chunk_size);
+    return hl_ranges_add(&c->again, begin, end);
+}
+
+uint64_t hl_cursors_again_first(const struct hl_cursors *c)
+{
+    return c->again.count ? c->again.r[0].begin : UINT64_MAX;
+}
+
+static void take_again(struct hl_cursors *c, struct hl_slice *out)
+{
+    int rc;
+
+    *out = chunk_at(c, c->again.r[0].begin);
+    /* From the front of a range: needs no memory. */
+    rc = hl_ranges_remove(&c->again, out->offset, out->offset + out->len);
+    HL_ASSERT(rc == 0);
+    (void)rc;
+}
+
+/* ---- Which one ---------------------------------------------------------- */
+
 bool hl_cursors_next(struct hl_cursors *c, uint32_t open_max,
                      struct hl_slice *out)
 {
+    if (c->again.count) {
+        take_again(c, out);
+        return true;
+    }
+    if (c->run_max)
+        return take_of_run(c, open_max, out);
     if (c->open_count < open_max)
         open_next(c);
     return take_turn(c, out);
+}
+
+bool hl_cursors_ready(const struct hl_cursors *c, uint32_t open_max)
+{
+    struct hl_range hole;
+    size_t i;
+
+    if (c->again.count)
+        return true;
+    for (i = 0; i < c->open_count; i++)
+        if (c->run_max ? run_ready(&c->open[i])
+                       : next_of(c, &c->open[i], &hole))
+            return true;
+    return c->open_count < open_max &&
+           hl_ranges_next_hole(&c->done, c->fresh, c->size, &hole);
 }
 
 void hl_cursors_part_done(struct hl_cursors *c, uint64_t part)
@@ -211,6 +365,8 @@ void hl_cursors_set_size(struct hl_cursors *c, uint64_t size)
     if (size >= c->size)
         return;
     c->size = size;
+    /* Cuts the end of the last range, or takes whole ones: needs no memory. */
+    (void)hl_ranges_remove(&c->again, size, HL_SIZE_UNKNOWN);
     for (i = c->open_count; i-- > 0 && !c->chunk_is_part;)
         if (part_begin(c, c->open[i].part) >= size)
             close_at(c, i);
@@ -221,10 +377,11 @@ bool hl_cursors_exhausted(const struct hl_cursors *c)
     struct hl_range hole;
     size_t i;
 
-    if (c->size == HL_SIZE_UNKNOWN)
+    if (c->size == HL_SIZE_UNKNOWN || c->again.count)
         return false;
     for (i = 0; i < c->open_count; i++)
-        if (next_of(c, &c->open[i], &hole))
+        if (c->run_max ? c->open[i].pos < c->open[i].end
+                       : next_of(c, &c->open[i], &hole))
             return false;
     return !hl_ranges_next_hole(&c->done, c->fresh, c->size, &hole);
 }

@@ -7,6 +7,12 @@
  * and is lost is the caller's to do again. With part_size 0 a chunk is its own
  * part and there is one cursor.
  *
+ * With run_max a cursor has a run: consecutive chunks of at most run_max bytes,
+ * fewer towards the end (what is left over twice open_max, at least two
+ * chunks), so that all end at about the same time. The run with the fewest
+ * chunks in the reader's hands goes on first, none with more than
+ * HL_RUN_AHEAD.
+ *
  * Size unknown (HL_SIZE_UNKNOWN): chunks are handed out without end until
  * hl_cursors_set_size().
  */
@@ -21,14 +27,19 @@ struct hl_cursors_config {
     uint64_t size;       /* or HL_SIZE_UNKNOWN */
     uint64_t chunk_size; /* > 0 */
     uint64_t part_size;  /* 0, or a multiple of chunk_size */
+    uint64_t run_max;    /* 0, or a multiple of chunk_size; needs a size and
+                          * part_size 0 */
 };
 
 struct hl_slice {
     uint64_t offset;
-    uint32_t len;  /* > 0 */
-    uint64_t part; /* index of the part; of the chunk when part_size is 0 */
-    bool part_end; /* ends its part */
+    uint32_t len;     /* > 0 */
+    uint64_t part;    /* index of the part; of the chunk when part_size is 0 */
+    bool part_end;    /* ends its part */
+    uint64_t run_end; /* where its run ends; its own end without runs */
 };
+
+#define HL_RUN_AHEAD 4u
 
 /* done: bytes that need not be handed out (may be NULL). A chunk that is only
  * partly in it is handed out whole. */
@@ -45,8 +56,20 @@ bool hl_cursors_next(struct hl_cursors *c, uint32_t open_max,
 /* Every byte of the part is acknowledged. */
 void hl_cursors_part_done(struct hl_cursors *c, uint64_t part);
 
+/* With run_max: a chunk of the run that ends at run_end has been read. */
+void hl_cursors_run_read(struct hl_cursors *c, uint64_t run_end);
+
+/* Hands the chunks of [begin, end) out once more, in ascending order and
+ * before anything else. HAUL_E_NOMEM. */
+int hl_cursors_again(struct hl_cursors *c, uint64_t begin, uint64_t end);
+/* Offset of the first chunk that waits for that, or UINT64_MAX. */
+uint64_t hl_cursors_again_first(const struct hl_cursors *c);
+
 /* The source ended; chunks at or after size are not handed out any more. */
 void hl_cursors_set_size(struct hl_cursors *c, uint64_t size);
+
+/* Would hl_cursors_next() hand one out? */
+bool hl_cursors_ready(const struct hl_cursors *c, uint32_t open_max);
 
 /* Nothing is left to hand out (with size known). */
 bool hl_cursors_exhausted(const struct hl_cursors *c);

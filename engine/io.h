@@ -21,7 +21,10 @@
  * reported as acked after that, and what was reported before stays true. When
  * an ordered part breaks, the driver first reports lost what it took and does
  * not have any more, then hands the part's writes back; the engine goes on at
- * the first byte that is neither acknowledged nor taken.
+ * the first byte that is neither acknowledged nor taken. A target that is LATE
+ * acknowledges only what has been taken, and is told the end of a part
+ * (part_end) with the part's last write, whatever the source; an empty object
+ * has no write, only a commit.
  *
  * A driver never retries and never decides how often: it reports, the engine
  * submits again (retry.h). A driver reconnects when it gets an operation and
@@ -132,6 +135,8 @@ void hl_object_lost(struct hl_object *obj, uint64_t offset, uint64_t len,
                     const struct hl_error *error);
 void hl_object_token(struct hl_object *obj, const char *token);
 
+#define HL_OFFERED_MAX 64 /* bytes: SHA-512 */
+
 /* What identifies the bytes of a source across runs. */
 struct hl_identity {
     uint64_t size;          /* or HL_SIZE_UNKNOWN */
@@ -139,6 +144,13 @@ struct hl_identity {
     uint64_t device, inode; /* hints only; 0 unknown */
     uint32_t mode;          /* permission bits; 0 unknown */
     char validator[128];    /* strong validator of a remote source, or "" */
+    /* Nothing here proves in a later run that the bytes are the same: an
+     * interrupted copy starts again. */
+    bool weak;
+    /* What the remote says that the digest of the whole is: the name of an
+     * algorithm ("sha256" "sha512" "md5" "crc32c") or "", and its value. */
+    char offered[12];
+    uint8_t offered_digest[HL_OFFERED_MAX];
 };
 
 enum hl_cap {
@@ -151,7 +163,11 @@ enum hl_cap {
     HL_CAP_DURABLE = 1 << 3,  /* sync() and commit() reach stable storage */
     HL_CAP_RESUME = 1 << 4,   /* what is acknowledged outlives the process */
     HL_CAP_IN_PLACE = 1 << 5, /* written under its final name */
-    HL_CAP_NULL = 1 << 6      /* keeps nothing: no state is worth saving */
+    HL_CAP_NULL = 1 << 6,     /* keeps nothing: no state is worth saving */
+    HL_CAP_LATE = 1 << 7      /* with ORDERED: nothing of a part is
+                               * acknowledged before its last byte was taken
+                               * (part_end); then all of it, or all of it is
+                               * lost */
 };
 
 /* What open tells. */
@@ -160,6 +176,9 @@ struct hl_layout {
                            * size */
     uint32_t caps;        /* enum hl_cap */
     uint32_t streams_max; /* 0: no such notion */
+    /* source: 0, or it likes to read runs of consecutive chunks of at most so
+     * many bytes, several runs at once (streams_max) */
+    uint64_t run_max;
     uint64_t existing;    /* target: bytes found where writing goes on (size of
                            * the temporary or in-place file); 0 when new */
     bool fresh;           /* target: resume was asked and nothing was found */
@@ -192,6 +211,8 @@ struct hl_io {
     struct hl_buf *buf; /* that holds data, or NULL */
     uint64_t part;      /* write: see cursor.h */
     bool part_end;
+    uint64_t run_end; /* read: more reads will come that go on from this one
+                       * without a gap up to here; at least its own end */
     /* out, read: bytes got. Less than len only at the end of the source, or
      * when the driver could not get more at once (the engine asks for the
      * rest; ordered sources fill up unless they end). 0 with eof set: the
@@ -233,6 +254,15 @@ struct hl_remote_digest {
     const char *algorithm; /* in: "xxh128", "sha256" */
     bool probe;            /* in: only find out whether it can be done */
     char hex[65];          /* out */
+};
+
+#define HL_ANSWER_MAX (1u << 20)
+
+/* What the remote said to what was sent to it as a whole. */
+struct hl_answer {
+    int status; /* of the protocol; 0: none came */
+    char *body; /* at most HL_ANSWER_MAX bytes and a NUL, or NULL */
+    size_t body_len;
 };
 
 /* A snapshot of where an endpoint's time went; everything cumulative but the
@@ -304,6 +334,9 @@ struct hl_driver {
 
     /* How many streams the engine wants on this object. NULL: one. */
     void (*set_streams)(struct hl_object *obj, uint32_t streams);
+    /* Valid until the object is closed; nothing is outstanding. NULL, or gives
+     * NULL: none. */
+    const struct hl_answer *(*answer)(struct hl_object *obj);
     /* NULL: all zero. */
     void (*flow)(struct hl_endpoint *ep, struct hl_flow *out);
 };

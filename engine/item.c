@@ -66,6 +66,7 @@ bool hl_item_home(struct hl_item *it, struct hl_op *op)
         hl_err(&err, op->rc, 0, "%s", haul_err_text(op->rc));
     if (hl_retry_again(&it->t->policy, &it->retry, op->rc, hl_loop_now(loop),
                        &it->t->e->random, &at)) {
+        at = hl_retry_at(at, hl_loop_now(loop), &err);
         err.attempts = it->retry.tries;
         it->before.retries++;
         it->t->c.events->retry(it->t->c.user, &err);
@@ -120,6 +121,23 @@ static int take_digest(struct hl_item *it, const struct hl_slice *slice,
         return HAUL_E_NOMEM;
     memcpy(slot, digest, it->t->c.digest->size);
     return 0;
+}
+
+/* What a LATE target has taken is known here only. */
+static int on_taken(void *user, const struct hl_slice *slice,
+                    const uint8_t *digest)
+{
+    return take_digest(user, slice, digest);
+}
+
+static const uint8_t *digest_at(void *user, uint64_t offset)
+{
+    struct hl_item *it = user;
+    uint64_t index = offset / it->chunk_size;
+
+    if (!it->t->c.digest || index >= it->digest_count)
+        return NULL;
+    return hl_saved_digest_slot(it, index);
 }
 
 struct hl_range hl_item_whole_parts(const struct hl_item *it, struct hl_range r)
@@ -179,7 +197,8 @@ static void on_chunk(void *user, const struct hl_slice *slice,
             rc = hl_ranges_add(&it->acked, slice->offset,
                                slice->offset + slice->len);
         if (rc == 0)
-            rc = hl_saved_chunk(it, slice, digest);
+            rc = hl_saved_chunk(it, slice,
+                                digest ? digest : digest_at(it, slice->offset));
         it->unsynced_bytes += slice->len;
         break;
     }
@@ -199,7 +218,7 @@ static void take_mover(struct hl_item *it)
     struct hl_mover_stats s;
 
     hl_mover_stats(it->mover, &s);
-    if (it->moving != HL_MOVE_CHECK || !it->target) {
+    if (it->from_source) {
         it->before.read_bytes += s.read_bytes;
         it->before.sent_bytes += s.sent_bytes;
         it->before.resent_bytes += s.resent_bytes;
@@ -210,6 +229,8 @@ static void take_mover(struct hl_item *it)
     it->before.memory_wait_ns += s.memory_wait_ns;
     if (!it->has_whole && it->moving != HL_MOVE_CHECK)
         it->has_whole = hl_mover_whole(it->mover, it->whole);
+    if (!it->has_offered)
+        it->has_offered = hl_mover_offered(it->mover, it->offered_digest);
     hl_mover_free(it->mover);
     it->mover = NULL;
     if (it->target) {
@@ -316,11 +337,11 @@ static void on_finished(void *user, int rc, const struct hl_error *error)
     }
 }
 
-static const struct hl_mover_events mover_events = {on_chunk, on_retry,
-                                                    on_token, on_finished};
+static const struct hl_mover_events mover_events = {
+    on_chunk, on_taken, digest_at, on_retry, on_token, on_finished};
 
-static void start_mover(struct hl_item *it, int moving,
-                        struct hl_object *source, uint32_t source_caps,
+/* Reads the source, or (to check it) the target. */
+static void start_mover(struct hl_item *it, int moving, bool from_source,
                         const struct hl_ranges *done, bool whole)
 {
     struct hl_transfer *t = it->t;
@@ -330,15 +351,17 @@ static void start_mover(struct hl_item *it, int moving,
         .workers = t->e->workers,
         .random = &t->e->random,
         .log = t->e->log,
-        .source = source,
+        .source = from_source ? it->source : it->target,
         .target = moving == HL_MOVE_COPY ? it->target : NULL,
         .size = it->size,
         .chunk_size = it->chunk_size,
-        .source_caps = source_caps,
+        .source_caps = from_source ? it->source_caps : HL_CAP_SEEK,
+        .run_max = from_source ? it->source_layout.run_max : 0,
         .layout = it->layout,
         .done = done,
         .digest = t->c.digest,
         .whole = whole,
+        .offered = whole && !it->has_offered ? it->offered : NULL,
         .policy = t->policy,
         .rate = &t->rate,
         .stall_ns = t->stall_ns,
@@ -350,16 +373,24 @@ static void start_mover(struct hl_item *it, int moving,
     if (moving != HL_MOVE_COPY)
         memset(&c.layout, 0, sizeof(c.layout));
     it->moving = moving;
-    if (hl_mover_new(&c, &it->mover, &err))
+    it->from_source = from_source;
+    if (hl_mover_new(&c, &it->mover, &err)) {
         hl_item_fail(it, &err);
+        return;
+    }
+    if (!from_source || !c.run_max)
+        return;
+    if (it->runs)
+        hl_mover_set_runs(it->mover, it->runs);
+    else
+        hl_item_tune(it, hl_loop_now(t->e->loop));
 }
 
 static void start_copy(struct hl_item *it)
 {
     it->step = HL_ITEM_MOVING;
     hl_transfer_set_state(it->t, HAUL_STATE_MOVING);
-    start_mover(it, HL_MOVE_COPY, it->source, it->source_caps, &it->acked,
-                true);
+    start_mover(it, HL_MOVE_COPY, true, &it->acked, true);
 }
 
 void hl_item_move(struct hl_item *it)
@@ -370,7 +401,7 @@ void hl_item_move(struct hl_item *it)
     }
     it->step = HL_ITEM_CHECKING;
     hl_transfer_set_state(it->t, HAUL_STATE_CHECKING);
-    start_mover(it, HL_MOVE_CHECK, it->source, it->source_caps, NULL, false);
+    start_mover(it, HL_MOVE_CHECK, true, NULL, false);
 }
 
 /* ---- Checking ----------------------------------------------------------- */
@@ -390,11 +421,10 @@ static int complement(const struct hl_ranges *wanted, uint64_t size,
     return rc;
 }
 
-static void start_over(struct hl_item *it, int moving,
+static void start_over(struct hl_item *it, int moving, bool from_source,
                        const struct hl_ranges *wanted)
 {
     struct hl_ranges done;
-    bool check_target = moving == HL_MOVE_CHECK;
 
     hl_ranges_init(&done);
     hl_ranges_clear(&it->bad);
@@ -403,10 +433,23 @@ static void start_over(struct hl_item *it, int moving,
     if (wanted && complement(wanted, it->size, &done))
         hl_item_stop(it, HAUL_E_NOMEM, NULL);
     else
-        start_mover(it, moving, check_target ? it->target : it->source,
-                    check_target ? HL_CAP_SEEK : it->source_caps, &done,
-                    !check_target);
+        start_mover(it, moving, from_source, &done, moving == HL_MOVE_DIGEST);
     hl_ranges_fini(&done);
+}
+
+/* The digest of the whole is missing that a remote's is to be compared with:
+ * of the source for the target's, of either for the source's own. */
+static bool read_for_digest(struct hl_item *it)
+{
+    bool seeks = it->source_caps & HL_CAP_SEEK;
+    bool readback = it->layout.caps & HL_CAP_READBACK;
+
+    if (it->remote_able
+            ? it->has_whole || !seeks
+            : !it->offered || it->has_offered || (!seeks && !readback))
+        return false;
+    start_over(it, HL_MOVE_DIGEST, it->remote_able || !readback, NULL);
+    return true;
 }
 
 /* Everything is acknowledged. What else was asked for? */
@@ -414,21 +457,14 @@ static void check(struct hl_item *it)
 {
     const char *mode = hl_item_verify_mode(it);
     bool readback = !strcmp(mode, "readback") && !it->readback_done;
-    struct hl_error err = {0};
 
     if (it->bad.bytes) {
         /* Only what was sent again is checked again. */
         struct hl_ranges bad = it->bad;
 
         hl_ranges_init(&it->bad);
-        start_over(it, HL_MOVE_CHECK, &bad);
+        start_over(it, HL_MOVE_CHECK, false, &bad);
         hl_ranges_fini(&bad);
-        return;
-    }
-    if (readback && !(it->layout.caps & HL_CAP_READBACK)) {
-        hl_err(&err, HAUL_E_NOTSUP, 0, "the target '%s' cannot be read back",
-               it->t->target_name);
-        hl_item_fail(it, &err);
         return;
     }
     if (it->append_at && readback && it->moving == HL_MOVE_COPY) {
@@ -439,96 +475,28 @@ static void check(struct hl_item *it)
         if (hl_ranges_add(&prefix, 0, it->append_at))
             hl_item_stop(it, HAUL_E_NOMEM, NULL);
         else
-            start_over(it, HL_MOVE_DIGEST, &prefix);
+            start_over(it, HL_MOVE_DIGEST, true, &prefix);
         hl_ranges_fini(&prefix);
         return;
     }
     if (readback) {
         it->readback_done = true;
         hl_ranges_clear(&it->suspect);
-        start_over(it, HL_MOVE_CHECK, NULL);
+        start_over(it, HL_MOVE_CHECK, false, NULL);
         return;
     }
     if (it->suspect.bytes) {
         struct hl_ranges suspect = it->suspect;
 
         hl_ranges_init(&it->suspect);
-        start_over(it, HL_MOVE_CHECK, &suspect);
+        start_over(it, HL_MOVE_CHECK, false, &suspect);
         hl_ranges_fini(&suspect);
         return;
     }
-    if (!strcmp(mode, "remote") && !it->has_whole &&
-        it->moving != HL_MOVE_DIGEST && (it->source_caps & HL_CAP_SEEK)) {
-        start_over(it, HL_MOVE_DIGEST, NULL);
+    if (!strcmp(mode, "remote") && it->moving != HL_MOVE_DIGEST &&
+        read_for_digest(it))
         return;
-    }
     hl_item_commit(it);
-}
-
-/* ---- Streams ------------------------------------------------------------ */
-
-static struct hl_object *tuned_object(const struct hl_item *it)
-{
-    if (it->target && it->target_open && it->target->driver->set_streams)
-        return it->target;
-    if (it->source && it->source_open && it->source->driver->set_streams)
-        return it->source;
-    return NULL;
-}
-
-static uint32_t fixed_streams(const struct hl_item *it)
-{
-    const struct hl_opts *o = it->t->c.opts;
-    int64_t connections = hl_opts_i64(o, HAUL_OPT_CONNECTIONS);
-    int64_t streams = hl_opts_i64(o, HAUL_OPT_STREAMS);
-
-    if (hl_opts_i64(o, HAUL_OPT_IN_ORDER))
-        return 1;
-    if (connections <= 0 && streams <= 0)
-        return 0;
-    return (uint32_t)((connections > 0 ? connections : 1) *
-                      (streams > 0 ? streams : 1));
-}
-
-static void tune(struct hl_item *it, uint64_t now)
-{
-    struct hl_object *obj = tuned_object(it);
-    struct hl_tune_sample s = {.now_ns = now};
-    struct hl_flow flow = {0};
-    struct hl_mover_stats stats;
-    uint64_t busy, past = now - it->tuned_ns;
-    uint32_t fixed = fixed_streams(it);
-    bool source = obj && obj == it->source;
-
-    if (!obj || !obj->driver->flow || it->moving != HL_MOVE_COPY)
-        return;
-    obj->driver->flow(obj->endpoint, &flow);
-    hl_item_stats(it, &stats);
-    if (!it->tuned) {
-        uint32_t max = it->layout.streams_max ? it->layout.streams_max : 64;
-
-        /* A source's windows are ours and as wide as the link: one stream
-         * fills it (DESIGN section 5), more are only for who asks. */
-        hl_tune_init(&it->tune, source && !fixed ? 1 : fixed, max);
-        obj->driver->set_streams(obj, hl_tune_start(&it->tune, flow.rtt_ns));
-        it->tuned = true;
-    } else {
-        if (past < hl_max(HL_NS_PER_S / 2, 10 * flow.rtt_ns))
-            return;
-        s.rtt_ns = flow.rtt_ns;
-        /* What is sent again is no longer acknowledged. */
-        if (stats.acked_bytes > it->tuned_bytes)
-            s.rate = (uint64_t)((double)(stats.acked_bytes - it->tuned_bytes) *
-                                1e9 / (double)past);
-        s.open = flow.streams;
-        s.limit = flow.streams_limit;
-        busy = flow.window_ns - it->tuned_flow.window_ns;
-        s.window_limited = busy > past * flow.connections / 4;
-        obj->driver->set_streams(obj, hl_tune_step(&it->tune, &s));
-    }
-    it->tuned_ns = now;
-    it->tuned_bytes = stats.acked_bytes;
-    it->tuned_flow = flow;
 }
 
 /* ---- Life --------------------------------------------------------------- */
@@ -551,9 +519,10 @@ void hl_item_tick(struct hl_item *it, uint64_t now_ns)
         return;
     check_step_stall(it, now_ns);
     hl_saved_flush(it, false);
+    if (it->mover)
+        hl_item_tune(it, now_ns);
     if (it->step != HL_ITEM_MOVING || !it->mover)
         return;
-    tune(it, now_ns);
     if ((it->layout.caps & HL_CAP_DURABLE) && !it->syncing &&
         it->unsynced_bytes >= HL_SYNC_BYTES)
         hl_item_sync(it);
@@ -574,7 +543,7 @@ void hl_item_stats(const struct hl_item *it, struct hl_mover_stats *out)
     out->memory_wait_ns += now.memory_wait_ns;
     out->reading = now.reading;
     out->writing = now.writing + now.idle_writes;
-    if (it->moving == HL_MOVE_CHECK && it->target)
+    if (!it->from_source)
         return;
     out->read_bytes += now.read_bytes;
     out->sent_bytes += now.sent_bytes;

@@ -7,7 +7,8 @@
  *   ─► commit
  *
  * Every step is asynchronous; a step that fails with an outage is repeated
- * with backoff. item.c has the steps, saved.c what goes to the state store.
+ * with backoff. item.c has the steps, item_tune.c how many streams there are,
+ * saved.c what goes to the state store.
  */
 #ifndef HL_ITEM_H
 #define HL_ITEM_H
@@ -37,6 +38,14 @@ enum hl_item_step {
     HL_ITEM_FAILED
 };
 
+/* How many streams one end gets. */
+struct hl_item_tune {
+    struct hl_tune tune;
+    bool on;
+    uint64_t at_ns, bytes; /* of the last sample */
+    struct hl_flow flow;
+};
+
 struct hl_item {
     struct hl_transfer *t;
     uint32_t index;
@@ -47,12 +56,13 @@ struct hl_item {
     struct hl_identity identity;
     char head[2 * HL_DIGEST_MAX + 1], tail[2 * HL_DIGEST_MAX + 1];
     uint32_t source_caps;
-    struct hl_layout layout;
+    struct hl_layout layout, source_layout;
     uint64_t size, chunk_size;
     char id[17]; /* for temporary names */
     char *token;
     bool in_folder; /* target_url got the source's name appended */
     bool resume, append;
+    bool begun;           /* what the store has of it is of this run */
     uint64_t append_at;   /* bytes taken as they are, whole chunks */
     uint64_t append_tail; /* where the target ended: its tail is compared */
 
@@ -76,11 +86,10 @@ struct hl_item {
 
     struct hl_mover *mover;
     enum { HL_MOVE_COPY, HL_MOVE_CHECK, HL_MOVE_DIGEST } moving;
+    bool from_source; /* the mover reads the source, not the target */
     struct hl_mover_stats before; /* of movers that are through */
-    struct hl_tune tune;
-    bool tuned;
-    uint64_t tuned_ns, tuned_bytes;
-    struct hl_flow tuned_flow;
+    struct hl_item_tune tunes[2]; /* by role */
+    uint32_t runs;                /* of the source; 0: not known yet */
 
     /* Acknowledged chunks. */
     uint8_t *digests;
@@ -98,7 +107,13 @@ struct hl_item {
     uint64_t syncing_batch;
     uint64_t resumed_bytes;
 
+    bool remote_able; /* the target can tell its digest */
     bool remote_checked, readback_done;
+    /* The digest that the source's server offers: its algorithm or NULL, what
+     * the bytes really have, whether the two were compared. */
+    const struct hl_digest *offered;
+    bool has_offered, offered_checked;
+    uint8_t offered_digest[HL_OFFERED_MAX];
     uint32_t check_rounds;
     uint32_t end_stage; /* of HL_ITEM_ENDING, see item_end.c */
     bool size_checked, durable, already_there, dry_run;
@@ -135,6 +150,18 @@ struct hl_range hl_item_whole_parts(const struct hl_item *it,
                                     struct hl_range r);
 /* Events of the target while no mover has it. */
 extern const struct hl_object_events hl_item_object_events;
+
+/* Nothing is acknowledged before the end of the object. */
+static inline bool hl_item_is_late(const struct hl_item *it)
+{
+    return (it->layout.caps & HL_CAP_LATE) && it->layout.part_size == 0;
+}
+
+/* ---- item_tune.c -------------------------------------------------------- */
+
+/* Sets the number of streams (and runs), now and then, while a mover is there.
+ */
+void hl_item_tune(struct hl_item *it, uint64_t now_ns);
 
 /* ---- item.c ------------------------------------------------------------- */
 int hl_item_init(struct hl_item *it, struct hl_transfer *t, uint32_t index,
@@ -208,12 +235,16 @@ struct hl_transfer {
     int code;
     struct hl_error error;
     struct hl_task task;
+    bool late; /* the rate is that of sent bytes */
     atomic_bool cancel;
     _Atomic uint32_t state; /* enum haul_state */
     pthread_mutex_t lock;   /* snapshot */
     struct haul_stats snapshot;
 };
 
+/* Is there room for so many bytes of buffers? Without --memory there is made
+ * some. */
+bool hl_transfer_room(struct hl_transfer *t, uint64_t bytes);
 void hl_transfer_item_finished(struct hl_item *it);
 void hl_transfer_set_state(struct hl_transfer *t, uint32_t state);
 /* Makes the row in the store, if it is not there; HAUL_E_STORE, _BUSY. */

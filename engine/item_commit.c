@@ -75,10 +75,49 @@ static void on_remote(struct hl_op *op)
     commit(it);
 }
 
+/* The digest that the source's server offers against that of the bytes. */
+static int compare_offered(struct hl_item *it, struct hl_error *err)
+{
+    size_t size = it->offered ? it->offered->size : 0;
+    char want[2 * HL_OFFERED_MAX + 1], got[2 * HL_OFFERED_MAX + 1];
+
+    if (!it->has_offered)
+        return 0;
+    it->offered_checked = true;
+    if (memcmp(it->identity.offered_digest, it->offered_digest, size) == 0)
+        return 0;
+    /* Half of a long one tells two apart, and leaves room for the name. */
+    size = hl_min(size, HL_DIGEST_MAX);
+    hl_hex(it->identity.offered_digest, size, want);
+    hl_hex(it->offered_digest, size, got);
+    hl_err(err, HAUL_E_DIGEST, 0,
+           "the server says %s %s of '%s', the bytes received have %s",
+           it->offered->name, want, it->t->source_name, got);
+    return hl_err_hint(err, "Copy it again with --resume never; when that "
+                            "does not help, the server is wrong.");
+}
+
+static bool asked_for_remote(const struct hl_item *it)
+{
+    return strcmp(hl_item_verify_mode(it), "remote") == 0 && it->t->c.digest;
+}
+
 static void remote(struct hl_item *it)
 {
-    if (strcmp(hl_item_verify_mode(it), "remote") != 0 || it->remote_checked ||
-        !it->has_whole) {
+    struct hl_error err = {0};
+
+    compare_offered(it, &err);
+    if (!err.code && asked_for_remote(it) && !it->remote_able &&
+        !it->offered_checked)
+        hl_err(&err, HAUL_E_NOTSUP, 0,
+               "'%s' was not read in order: its digest cannot be compared",
+               it->t->source_name);
+    if (err.code) {
+        hl_item_fail(it, &err);
+        return;
+    }
+    if (!asked_for_remote(it) || it->remote_checked || !it->has_whole ||
+        !it->remote_able) {
         commit(it);
         return;
     }

@@ -109,6 +109,9 @@ static void last_words(struct hl_item *it)
     if (!it->target || it->t->c.kind != HL_TRANSFER_COPY ||
         (!it->target_open && !it->token))
         return;
+    /* Of an earlier run, and refused before anything was done to it. */
+    if (!it->target_open && it->t->found && !it->begun)
+        return;
     if (it->append && !it->target_open)
         leave_alone(it);
     else if (it->target_open &&

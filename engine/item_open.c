@@ -47,7 +47,11 @@ static void on_source_open(struct hl_op *op)
     if (!hl_item_home(it, op))
         return;
     it->identity = it->u.open.identity;
-    it->source_caps = it->u.open.layout.caps;
+    it->source_layout = it->u.open.layout;
+    it->source_caps = it->source_layout.caps;
+    it->offered = NULL;
+    if (it->t->c.digest && it->t->c.find_digest && it->identity.offered[0])
+        it->offered = it->t->c.find_digest(it->identity.offered);
     it->size = it->identity.size;
     it->retry.answered = true;
     if (is_local_file(it) && it->t->c.kind == HL_TRANSFER_COPY)
@@ -72,6 +76,7 @@ static void read_sample(struct hl_item *it, uint64_t offset,
     hl_item_submit(it, &it->u.io.op, done, again);
     it->u.io.offset = offset + it->sample_len;
     it->u.io.len = (uint32_t)hl_min(SAMPLE_BYTES, it->size) - it->sample_len;
+    it->u.io.run_end = it->u.io.offset + it->u.io.len;
     it->u.io.data = it->sample + it->sample_len;
     hl_driver_read(it->source, &it->u.io);
 }
@@ -436,6 +441,7 @@ static void read_tail(struct hl_item *it, struct hl_object *from, uint8_t *data,
     hl_item_submit(it, &it->u.io.op, done, again);
     it->u.io.offset = it->append_tail - len + it->sample_len;
     it->u.io.len = len - it->sample_len;
+    it->u.io.run_end = it->u.io.offset + it->u.io.len;
     it->u.io.data = data + it->sample_len;
     hl_driver_read(from, &it->u.io);
 }
@@ -556,8 +562,74 @@ static int drop_suspects(struct hl_item *it, struct hl_error *err)
     return 0;
 }
 
+/* ---- The target is open ------------------------------------------------- */
+
+/* Who sends a terabyte should know what a break costs. */
+static void warn_of_late(struct hl_item *it)
+{
+    int64_t tries = hl_opts_i64(it->t->c.opts, HAUL_OPT_RETRIES);
+    struct hl_error w = {0};
+
+    if (!hl_item_is_late(it))
+        return;
+    hl_err(&w, HAUL_E_NOTSUP, 0, "'%s' confirms nothing before its end",
+           it->t->target_name);
+    if (!(it->source_caps & HL_CAP_SEEK))
+        hl_err_hint(&w, "The source cannot be read again: after an "
+                        "interruption there is no retry.");
+    else if (tries == 0)
+        hl_err_hint(&w, "With --retries 0 an interruption is the end.");
+    else
+        hl_err_hint(&w,
+                    "An interruption sends everything again, at most %" PRId64
+                    " time%s (--retries).",
+                    tries, tries == 1 ? "" : "s");
+    hl_transfer_warn(it->t, &w);
+}
+
+/* Is there room for what must be held at once, until the target confirms it or
+ * the end is known? */
+static int check_room(struct hl_item *it, struct hl_error *err)
+{
+    bool late = it->layout.caps & HL_CAP_LATE;
+    uint64_t part = it->layout.part_size, want = 0;
+
+    if (it->source_caps & HL_CAP_SEEK)
+        return 0;
+    if (late && part)
+        want = hl_min(part, it->size);
+    if (it->size == HL_SIZE_UNKNOWN && (late || part))
+        want += want ? it->chunk_size : 2 * it->chunk_size;
+    if (want == 0 || hl_transfer_room(it->t, want))
+        return 0;
+    hl_err(err, HAUL_E_LIMIT, 0,
+           "the source cannot be read again, and %" PRIu64
+           " bytes of it do not fit into the memory",
+           want);
+    return hl_err_hint(err, "Give --memory more than that, or write it to a "
+                            "file first.");
+}
+
+/* What cannot be done as asked is said before the first byte moves. */
+static int check_target(struct hl_item *it, struct hl_error *err)
+{
+    if (!strcmp(hl_item_verify_mode(it), "readback") &&
+        !(it->layout.caps & HL_CAP_READBACK))
+        return hl_err(err, HAUL_E_NOTSUP, 0,
+                      "the target '%s' cannot be read back",
+                      it->t->target_name);
+    return check_room(it, err);
+}
+
 static void opened(struct hl_item *it)
 {
+    struct hl_error err = {0};
+
+    if (check_target(it, &err)) {
+        hl_item_fail(it, &err);
+        return;
+    }
+    warn_of_late(it);
     if (it->append) {
         check_tails(it);
         return;
@@ -570,6 +642,9 @@ static void on_probed(struct hl_op *op)
 {
     struct hl_item *it = op->user;
 
+    it->remote_able = op->rc == 0;
+    if (op->rc == HAUL_E_NOTSUP && it->offered)
+        op->rc = 0; /* the source's server says what it should be */
     if (op->rc == HAUL_E_NOTSUP)
         hl_err_hint(&op->error, "Use --verify readback, or leave it out.");
     if (hl_item_home(it, op))

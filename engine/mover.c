@@ -21,6 +21,10 @@ static void finish(struct hl_mover *m)
     if (m->whole_state && m->whole && !m->code && m->whole_next == m->size) {
         m->c.digest->ordered_final(m->whole_state, m->whole_digest);
         m->whole_final = true;
+        if (m->offered_state) {
+            m->c.offered->ordered_final(m->offered_state, m->offered_digest);
+            m->offered_final = true;
+        }
     }
     m->finish.fn = run_finished;
     hl_loop_post(m->c.loop, &m->finish);
@@ -102,8 +106,8 @@ void hl_mover_pump(struct hl_mover *m)
         check_home(m);
         return;
     }
-    if (m->pieces == 0 && hl_cursors_exhausted(m->cursors) &&
-        m->size != HL_SIZE_UNKNOWN) {
+    if (m->pieces == 0 && m->taken.bytes == 0 &&
+        hl_cursors_exhausted(m->cursors) && m->size != HL_SIZE_UNKNOWN) {
         if (m->waiting) {
             m->waiting = false;
             hl_pool_cancel(m->c.pool, &m->waiter);
@@ -144,6 +148,8 @@ static void unstall_end(struct hl_mover_end *end)
  * must not lose its connections. */
 static bool has_taken(struct hl_mover *m)
 {
+    if (hl_mover_is_late(m))
+        return hl_late_owes(m);
     for (uint32_t i = 0; i < HL_MOVER_BUCKETS; i++)
         for (struct hl_node *n = hl_list_first(&m->buckets[i]); n;
              n = hl_list_next(&m->buckets[i], n))
@@ -178,13 +184,56 @@ static void on_stall_timer(struct hl_timer *timer)
 
 /* ---- Life --------------------------------------------------------------- */
 
+/* Runs are for what can be read anywhere and is not cut into parts. */
+static void choose_runs(struct hl_mover *m, struct hl_cursors_config *cc)
+{
+    uint64_t chunk = m->c.chunk_size;
+
+    m->runs = 1;
+    if (!hl_mover_can_seek(m) || m->c.run_max == 0 ||
+        m->size == HL_SIZE_UNKNOWN || m->c.layout.part_size)
+        return;
+    m->in_runs = true;
+    m->in_order = hl_mover_is_ordered(m) || m->c.offered;
+    cc->run_max = hl_max(m->c.run_max - m->c.run_max % chunk, chunk);
+    if (m->in_order)
+        cc->run_max = hl_min(cc->run_max, 2 * chunk);
+}
+
+static int copy_done(struct hl_mover *m, const struct hl_ranges *done)
+{
+    struct hl_range r = {0, 0};
+    int rc = 0;
+
+    while (done && rc == 0 && hl_ranges_next(done, r.end, &r))
+        rc = hl_ranges_add(&m->acked, r.begin, r.end);
+    return rc;
+}
+
+static int start_whole(struct hl_mover *m, const struct hl_ranges *done)
+{
+    const struct hl_mover_config *c = &m->c;
+
+    if (!c->digest || !c->whole || (done && done->bytes)) {
+        m->c.offered = NULL;
+        return 0;
+    }
+    m->whole_state = c->digest->ordered_new();
+    m->whole = m->whole_state != NULL;
+    if (!c->offered)
+        return 0;
+    HL_ASSERT(c->offered->size <= HL_OFFERED_MAX);
+    m->offered_state = c->offered->ordered_new();
+    m->keeps_order = true;
+    return m->whole && m->offered_state ? 0 : HAUL_E_NOMEM;
+}
+
 int hl_mover_new(const struct hl_mover_config *config, struct hl_mover **out,
                  struct hl_error *err)
 {
     struct hl_mover *m = hl_malloc(sizeof(*m));
     struct hl_cursors_config cc = {config->size, config->chunk_size,
-                                   config->layout.part_size};
-    bool seeks = config->source_caps & HL_CAP_SEEK;
+                                   config->layout.part_size, 0};
     int rc;
 
     if (!m)
@@ -195,7 +244,10 @@ int hl_mover_new(const struct hl_mover_config *config, struct hl_mover **out,
     m->source.object = config->source;
     m->target.object = config->target;
     m->source.retry.answered = m->target.retry.answered = true; /* opened */
+    HL_ASSERT(!hl_mover_is_late(m) || hl_mover_is_ordered(m));
     hl_ranges_init(&m->acked);
+    hl_ranges_init(&m->taken);
+    hl_ranges_init(&m->once);
     hl_list_init(&m->redo);
     hl_list_init(&m->parked);
     hl_list_init(&m->ready);
@@ -203,22 +255,14 @@ int hl_mover_new(const struct hl_mover_config *config, struct hl_mover **out,
     for (uint32_t i = 0; i < HL_MOVER_BUCKETS; i++)
         hl_list_init(&m->buckets[i]);
     /* What cannot seek is read from begin to end, whatever the parts. */
-    if (!seeks)
+    if (!hl_mover_can_seek(m))
         cc.part_size = 0;
-    rc = hl_cursors_new(&cc, config->done, &m->cursors);
-    for (uint64_t at = 0; config->done && rc == 0;) {
-        struct hl_range r;
-
-        if (!hl_ranges_next(config->done, at, &r))
-            break;
-        rc = hl_ranges_add(&m->acked, r.begin, r.end);
-        at = r.end;
-    }
-    if (rc == 0 && config->digest && config->whole &&
-        (!config->done || config->done->bytes == 0)) {
-        m->whole_state = config->digest->ordered_new();
-        m->whole = m->whole_state != NULL;
-    }
+    rc = start_whole(m, config->done);
+    choose_runs(m, &cc);
+    if (rc == 0)
+        rc = hl_cursors_new(&cc, config->done, &m->cursors);
+    if (rc == 0)
+        rc = copy_done(m, config->done);
     if (rc) {
         hl_mover_free(m);
         return hl_err(err, rc, 0, "%s", haul_err_text(rc));
@@ -248,8 +292,12 @@ void hl_mover_free(struct hl_mover *m)
         hl_free(HL_CONTAINER(n, struct hl_lane, node));
     if (m->whole_state)
         m->c.digest->ordered_free(m->whole_state);
+    if (m->offered_state)
+        m->c.offered->ordered_free(m->offered_state);
     hl_cursors_free(m->cursors);
     hl_ranges_fini(&m->acked);
+    hl_ranges_fini(&m->taken);
+    hl_ranges_fini(&m->once);
     hl_free(m);
 }
 
@@ -271,4 +319,33 @@ bool hl_mover_whole(const struct hl_mover *m, uint8_t *out)
     if (m->whole_final)
         memcpy(out, m->whole_digest, m->c.digest->size);
     return m->whole_final;
+}
+
+bool hl_mover_offered(const struct hl_mover *m, uint8_t *out)
+{
+    if (m->offered_final)
+        memcpy(out, m->offered_digest, m->c.offered->size);
+    return m->offered_final;
+}
+
+/* ---- Runs --------------------------------------------------------------- */
+
+void hl_mover_set_runs(struct hl_mover *m, uint32_t runs)
+{
+    if (m->finished || !m->in_runs || m->runs == runs)
+        return;
+    m->runs = runs ? runs : 1;
+    if (m->runs > 1 && !m->in_order && m->whole &&
+        m->size > hl_pool_limit(m->c.pool) / 2)
+        hl_mover_drop_whole(m);
+    hl_timer_set(m->c.loop, &m->timer, hl_mover_now(m));
+}
+
+uint64_t hl_mover_run_memory(const struct hl_mover *m)
+{
+    /* In order: twice the chunks of all runs, so that the next are read while
+     * the target writes. */
+    uint64_t chunks = m->in_order ? 4 : 3;
+
+    return m->in_runs ? chunks * m->runs * m->c.chunk_size : 0;
 }

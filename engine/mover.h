@@ -8,6 +8,17 @@
  * A piece is a chunk on that way. It keeps its buffer until it is taken, or,
  * when the source cannot seek, until it is acknowledged; what is lost or
  * fails goes back to where it can be repeated. Engine thread only.
+ *
+ * A target that is LATE may take a terabyte before it acknowledges a byte: of
+ * what it took nothing stays but ranges here and the digest there, and what is
+ * lost is read again. A break after bytes of a part were taken is one try of
+ * that part, whatever broke; one before is as for every other target. When the
+ * whole object is one part and the source cannot seek, nothing is kept, and
+ * the first loss is the end. (With smaller parts the buffers stay.)
+ *
+ * A source with runs (run_max) is read in several places at once, unless a
+ * target or a digest needs the order: then the runs are two chunks long and so
+ * few that all fit into the memory.
  */
 #ifndef HL_MOVER_H
 #define HL_MOVER_H
@@ -24,9 +35,16 @@ struct hl_mover;
 
 struct hl_mover_events {
     /* Every byte of the chunk is acknowledged (without a target: read).
-     * digest is NULL when none is taken. */
+     * digest is NULL when none is taken, or taken() has had it. */
     void (*chunk)(void *user, const struct hl_slice *slice,
                   const uint8_t *digest);
+    /* A LATE target has taken the chunk, perhaps not for the first time. An
+     * error ends the mover. NULL: nobody wants the digests. */
+    int (*taken)(void *user, const struct hl_slice *slice,
+                 const uint8_t *digest);
+    /* What taken() was given for the chunk at offset, or NULL. Bytes that are
+     * sent again must have it. */
+    const uint8_t *(*digest)(void *user, uint64_t offset);
     /* Something failed and is tried again. */
     void (*retry)(void *user, const struct hl_error *error);
     /* The target asks to keep a token. */
@@ -47,10 +65,14 @@ struct hl_mover_config {
     uint64_t size;            /* or HL_SIZE_UNKNOWN */
     uint64_t chunk_size;
     uint32_t source_caps;           /* enum hl_cap */
+    uint64_t run_max;               /* of the source's layout */
     struct hl_layout layout;        /* of the target */
     const struct hl_ranges *done;   /* not to be moved; copied */
     const struct hl_digest *digest; /* NULL: none */
     bool whole; /* also the digest of the whole, if it can be */
+    /* A second digest of the whole, for which the order is kept; NULL: none.
+     * Needs digest and whole; nothing may be done already. */
+    const struct hl_digest *offered;
     struct hl_retry_policy policy;
     struct hl_rate *rate; /* shared by the movers of a transfer */
     uint64_t stall_ns;
@@ -80,7 +102,15 @@ void hl_mover_stop(struct hl_mover *m, int code, const struct hl_error *error);
 
 void hl_mover_stats(const struct hl_mover *m, struct hl_mover_stats *out);
 
+/* How many runs of the source are open at once (1 until said). Several long
+ * ones cost the digest of the whole, unless the object fits into memory. */
+void hl_mover_set_runs(struct hl_mover *m, uint32_t runs);
+/* Bytes of buffers that so many runs can use; 0: it reads none. */
+uint64_t hl_mover_run_memory(const struct hl_mover *m);
+
 /* Digest of the whole object, when it was read in order in this run. */
 bool hl_mover_whole(const struct hl_mover *m, uint8_t *out);
+/* The second one; out has room for HL_OFFERED_MAX. */
+bool hl_mover_offered(const struct hl_mover *m, uint8_t *out);
 
 #endif /* HL_MOVER_H */

@@ -127,8 +127,15 @@ uint64_t hl_lane_next(struct hl_mover *m, uint64_t part, uint64_t from)
     hl_mover_part_bounds(m, part, &begin, &end);
     begin = hl_max(begin, from);
     while (hl_ranges_next_hole(&m->acked, begin, end, &hole)) {
-        struct hl_piece *p = hl_piece_find(m, hole.begin);
+        struct hl_piece *p;
+        struct hl_range taken;
 
+        if (hl_ranges_next(&m->taken, hole.begin, &taken) &&
+            taken.begin == hole.begin) {
+            begin = taken.end;
+            continue;
+        }
+        p = hl_piece_find(m, hole.begin);
         if (!p || (p->state != HL_PIECE_TAKEN && p->state != HL_PIECE_WRITING))
             return hole.begin;
         begin = p->io.offset + p->io.len;
@@ -170,6 +177,16 @@ static struct hl_lane *lane_at(struct hl_mover *m, uint64_t offset)
     return find_lane(m, hl_mover_part_of(m, offset));
 }
 
+void hl_lane_took(struct hl_mover *m, uint64_t offset, bool part_end)
+{
+    struct hl_lane *l = lane_at(m, offset);
+
+    if (!l)
+        return;
+    l->took = true;
+    l->ended = l->ended || (part_end && hl_mover_is_late(m));
+}
+
 void hl_lane_home(struct hl_mover *m, uint64_t offset, bool good)
 {
     struct hl_lane *l = lane_at(m, offset);
@@ -194,13 +211,11 @@ void hl_lane_lost(struct hl_mover *m, uint64_t offset)
 
 /* ---- Done pieces -------------------------------------------------------- */
 
-static void check_part_done(struct hl_mover *m, uint64_t offset)
+static void check_part_done(struct hl_mover *m, uint64_t part)
 {
-    uint64_t begin, end, part = hl_mover_part_of(m, offset);
+    uint64_t begin, end;
     struct hl_lane *l;
 
-    if (!m->c.layout.part_size)
-        return;
     hl_mover_part_bounds(m, part, &begin, &end);
     if (!hl_ranges_contains(&m->acked, begin, end))
         return;
@@ -213,6 +228,17 @@ static void check_part_done(struct hl_mover *m, uint64_t offset)
     }
 }
 
+void hl_mover_parts_done(struct hl_mover *m, uint64_t begin, uint64_t end)
+{
+    uint64_t last = hl_mover_part_of(m, end - 1);
+
+    HL_ASSERT(begin < end);
+    if (!m->c.layout.part_size)
+        return;
+    for (uint64_t part = hl_mover_part_of(m, begin); part <= last; part++)
+        check_part_done(m, part);
+}
+
 void hl_piece_complete(struct hl_piece *p)
 {
     struct hl_mover *m = p->m;
@@ -221,7 +247,7 @@ void hl_piece_complete(struct hl_piece *p)
 
     memcpy(digest, p->digest, sizeof(digest));
     hl_piece_drop(p);
-    check_part_done(m, slice.offset);
+    hl_mover_parts_done(m, slice.offset, slice.offset + slice.len);
     m->c.events->chunk(m->c.user, &slice, m->c.digest ? digest : NULL);
 }
 
@@ -235,8 +261,20 @@ int hl_mover_mark_acked(struct hl_mover *m, uint64_t begin, uint64_t end)
 
 /* ---- Failures ----------------------------------------------------------- */
 
-static void report_retry(struct hl_mover *m, int code,
-                         const struct hl_error *err, uint32_t tries)
+void hl_mover_changed(struct hl_piece *p)
+{
+    struct hl_error err = {0};
+
+    hl_err(&err, HAUL_E_CHANGED, 0,
+           "the source changed: bytes %llu to %llu differ from what was "
+           "read before",
+           (unsigned long long)p->slice.offset,
+           (unsigned long long)(p->slice.offset + p->slice.len));
+    hl_mover_fail(p->m, err.code, &err);
+}
+
+void hl_mover_report_retry(struct hl_mover *m, int code,
+                           const struct hl_error *err, uint32_t tries)
 {
     struct hl_error e = *err;
 
@@ -259,6 +297,10 @@ void hl_piece_failed(struct hl_piece *p, struct hl_mover_end *end, int code,
         hl_piece_drop(p);
         return;
     }
+    if (end == &m->target && hl_mover_is_late(m)) {
+        hl_late_failed(p, code, err);
+        return;
+    }
     if (end == &m->source && !hl_mover_can_seek(m)) {
         again = false;
     } else if (hl_err_retry_class(code) == HL_RETRY_LINK) {
@@ -266,16 +308,16 @@ void hl_piece_failed(struct hl_piece *p, struct hl_mover_end *end, int code,
             again = hl_retry_again(&m->c.policy, &end->retry, code, now,
                                    m->c.random, &at);
             if (again) {
-                end->hold_ns = at;
-                report_retry(m, code, err, end->retry.tries);
+                end->hold_ns = hl_retry_at(at, now, err);
+                hl_mover_report_retry(m, code, err, end->retry.tries);
             }
         }
     } else {
         again = hl_retry_again(&m->c.policy, &p->retry, code, now, m->c.random,
                                &at);
         if (again) {
-            p->not_before_ns = at;
-            report_retry(m, code, err, p->retry.tries);
+            p->not_before_ns = hl_retry_at(at, now, err);
+            hl_mover_report_retry(m, code, err, p->retry.tries);
         }
     }
     if (again) {

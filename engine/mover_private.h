@@ -4,6 +4,7 @@
  *   mover.c        start, stop, stalls, end
  *   mover_read.c   buffers, reading, digesting
  *   mover_write.c  writing, acknowledgements
+ *   mover_late.c   targets that acknowledge a part as a whole
  *   mover_piece.c  pieces, ordered parts, what happens after a failure
  */
 #ifndef HL_MOVER_PRIVATE_H
@@ -40,6 +41,7 @@ struct hl_piece {
     bool in_lane;  /* this digest run feeds the whole digest too */
     bool digested; /* digest is of an earlier reading of the same bytes */
     bool sent;     /* was taken once already */
+    bool in_run;   /* is being read as the next of slice.run_end's run */
     uint8_t digest[HL_DIGEST_MAX], before[HL_DIGEST_MAX];
 };
 
@@ -50,6 +52,11 @@ struct hl_lane {
     uint64_t next;        /* offset of the next write */
     uint32_t outstanding; /* writes at the driver */
     bool broken;          /* waits for outstanding to come home */
+    /* Of a LATE target. */
+    bool took;        /* something, since it broke last */
+    bool ended;       /* all of it, and the answer is due */
+    uint64_t hold_ns; /* nothing is written before */
+    struct hl_retry retry;
 };
 
 /* One end of the way. */
@@ -69,6 +76,9 @@ struct hl_mover {
     struct hl_mover_end source, target;
     struct hl_cursors *cursors;
     struct hl_ranges acked;
+    /* Of a LATE target whose pieces are dropped: taken and not acknowledged;
+     * taken ever. */
+    struct hl_ranges taken, once;
     struct hl_list redo, parked, ready, lanes;
     struct hl_list buckets[HL_MOVER_BUCKETS];
     uint32_t pieces, digesting;
@@ -84,6 +94,13 @@ struct hl_mover {
     uint64_t whole_next, parked_bytes;
     bool whole, lane_busy, whole_final;
     uint8_t whole_digest[HL_DIGEST_MAX];
+    void *offered_state; /* fed with whole_state */
+    bool offered_final;
+    uint8_t offered_digest[HL_OFFERED_MAX];
+    bool in_runs;     /* the source is read in runs … */
+    bool in_order;    /* … that are short */
+    bool keeps_order; /* the order is worth reading something twice */
+    uint32_t runs;
     bool stopping, finished;
     int code;
     struct hl_error error;
@@ -106,6 +123,18 @@ static inline bool hl_mover_is_ordered(const struct hl_mover *m)
     return m->c.target && (m->c.layout.caps & HL_CAP_ORDERED);
 }
 
+static inline bool hl_mover_is_late(const struct hl_mover *m)
+{
+    return m->c.target && (m->c.layout.caps & HL_CAP_LATE);
+}
+
+/* Pieces go when they were taken. */
+static inline bool hl_mover_drops(const struct hl_mover *m)
+{
+    return hl_mover_is_late(m) &&
+           (hl_mover_can_seek(m) || m->c.layout.part_size == 0);
+}
+
 static inline void hl_mover_progressed(struct hl_mover *m)
 {
     m->progress_ns = hl_mover_now(m);
@@ -121,6 +150,8 @@ void hl_mover_fail(struct hl_mover *m, int code, const struct hl_error *err);
 /* ---- mover_read.c ------------------------------------------------------- */
 
 void hl_mover_pump_reads(struct hl_mover *m);
+/* Gives the whole digests up. */
+void hl_mover_drop_whole(struct hl_mover *m);
 /* Waits for a buffer with nothing under way: gives up or takes back what its
  * own pieces hold, since the other movers may wait for that. Now and then. */
 void hl_mover_unblock(struct hl_mover *m);
@@ -129,6 +160,22 @@ void hl_mover_unblock(struct hl_mover *m);
 
 extern const struct hl_object_events hl_mover_object_events;
 void hl_mover_pump_writes(struct hl_mover *m);
+
+/* ---- mover_late.c ------------------------------------------------------- */
+
+/* The write of p came home; p is gone after it. */
+void hl_late_taken(struct hl_piece *p);
+/* Reports about bytes of pieces that are gone. */
+void hl_late_acked(struct hl_mover *m, uint64_t offset, uint64_t end);
+void hl_late_lost(struct hl_mover *m, uint64_t offset, uint64_t end,
+                  const struct hl_error *err);
+/* A write of p failed, or what it took is lost: hl_piece_failed(). */
+void hl_late_failed(struct hl_piece *p, int code, const struct hl_error *err);
+/* Is every byte of a part taken, and its answer due? */
+bool hl_late_owes(const struct hl_mover *m);
+/* p is read and digested: were these the bytes when they were sent before?
+ * Fails the mover when not. */
+void hl_late_compare(struct hl_piece *p);
 
 /* ---- mover_piece.c ------------------------------------------------------ */
 
@@ -150,6 +197,13 @@ void hl_piece_complete(struct hl_piece *p);
  * piece is then wanted again, or the mover fails. p may be gone after it. */
 void hl_piece_failed(struct hl_piece *p, struct hl_mover_end *end, int code,
                      const struct hl_error *err);
+/* Tells that something failed and is tried again. */
+void hl_mover_report_retry(struct hl_mover *m, int code,
+                           const struct hl_error *err, uint32_t tries);
+/* The source has other bytes at p than before. */
+void hl_mover_changed(struct hl_piece *p);
+/* The parts of [begin, end) may be through. */
+void hl_mover_parts_done(struct hl_mover *m, uint64_t begin, uint64_t end);
 /* Fails the mover when there is no memory, and returns the error. */
 int hl_mover_mark_acked(struct hl_mover *m, uint64_t begin, uint64_t end);
 
@@ -162,6 +216,8 @@ struct hl_lane *hl_lane_get(struct hl_mover *m, uint64_t offset);
 /* Where writing goes on: the first byte of the part at or after from that is
  * neither confirmed nor in the driver's hands. */
 uint64_t hl_lane_next(struct hl_mover *m, uint64_t part, uint64_t from);
+/* The lane's write at offset was taken; part_end: with it the part. */
+void hl_lane_took(struct hl_mover *m, uint64_t offset, bool part_end);
 /* A write of the lane at offset came home. */
 void hl_lane_home(struct hl_mover *m, uint64_t offset, bool good);
 /* Bytes that were taken at offset are lost. */

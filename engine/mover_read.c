@@ -23,6 +23,14 @@ static void pass_on(struct hl_piece *p)
     hl_piece_complete(p);
 }
 
+/* The digests of the whole. */
+static void update_whole(struct hl_mover *m, const void *data, size_t len)
+{
+    m->c.digest->ordered_update(m->whole_state, data, len);
+    if (m->offered_state)
+        m->c.offered->ordered_update(m->offered_state, data, len);
+}
+
 static void run_digest(struct hl_work *work)
 {
     struct hl_piece *p = HL_CONTAINER(work, struct hl_piece, work);
@@ -34,14 +42,14 @@ static void run_digest(struct hl_work *work)
     if (!state) {
         d->run(data, len, p->digest);
         if (p->in_lane)
-            d->ordered_update(p->m->whole_state, data, len);
+            update_whole(p->m, data, len);
         return;
     }
     for (size_t at = 0; at < len; at += DIGEST_BLOCK) {
         size_t n = hl_min(DIGEST_BLOCK, len - at);
 
         d->ordered_update(state, data + at, n);
-        d->ordered_update(p->m->whole_state, data + at, n);
+        update_whole(p->m, data + at, n);
     }
     d->ordered_final(state, p->digest);
     d->ordered_free(state);
@@ -61,8 +69,7 @@ static void next_in_lane(struct hl_mover *m)
     start_digest(p, true);
 }
 
-/* Gives the whole digest up: the order cannot be kept at this memory. */
-static void drop_whole(struct hl_mover *m)
+void hl_mover_drop_whole(struct hl_mover *m)
 {
     struct hl_node *n;
 
@@ -82,6 +89,7 @@ static void on_digested(struct hl_work *work)
         m->lane_busy = false;
         m->whole_next += p->slice.len;
     }
+    hl_late_compare(p);
     if (m->stopping) {
         hl_piece_drop(p);
         hl_mover_pump(m);
@@ -100,16 +108,8 @@ static void on_digested_again(struct hl_work *work)
     struct hl_piece *p = HL_CONTAINER(work, struct hl_piece, work);
     struct hl_mover *m = p->m;
 
-    if (memcmp(p->before, p->digest, m->c.digest->size) && !m->stopping) {
-        struct hl_error err = {0};
-
-        hl_err(&err, HAUL_E_CHANGED, 0,
-               "the source changed: bytes %llu to %llu differ from what was "
-               "read before",
-               (unsigned long long)p->slice.offset,
-               (unsigned long long)(p->slice.offset + p->slice.len));
-        hl_mover_fail(m, err.code, &err);
-    }
+    if (memcmp(p->before, p->digest, m->c.digest->size) && !m->stopping)
+        hl_mover_changed(p);
     on_digested(work);
 }
 
@@ -149,8 +149,9 @@ static void digest_piece(struct hl_piece *p)
     next_in_lane(m);
     /* While the lane is busy the rest waits its turn; when it is not, a piece
      * is missing and the others must not hold all buffers for it. */
-    if (!m->lane_busy && m->parked_bytes > hl_pool_limit(m->c.pool) / 2)
-        drop_whole(m);
+    if (!m->lane_busy && !m->keeps_order && !m->in_order &&
+        m->parked_bytes > hl_pool_limit(m->c.pool) / 2)
+        hl_mover_drop_whole(m);
 }
 
 /* ---- Reading ------------------------------------------------------------ */
@@ -190,6 +191,15 @@ static bool cut_at_end(struct hl_piece *p)
     return false;
 }
 
+/* p is out of the reader's hands; should it come back there, then alone. */
+static void leave_run(struct hl_piece *p)
+{
+    if (p->in_run)
+        hl_cursors_run_read(p->m->cursors, p->slice.run_end);
+    p->in_run = false;
+    p->slice.run_end = p->slice.offset + p->slice.len;
+}
+
 static void on_read(struct hl_op *op)
 {
     struct hl_piece *p = op->user;
@@ -198,6 +208,8 @@ static void on_read(struct hl_op *op)
     m->source.out--;
     if (op->rc || m->stopping) {
         struct hl_error err = op->error;
+
+        leave_run(p);
 
         /* A failed reading is repeated as a whole: its buffer goes. */
         p->filled = 0;
@@ -219,11 +231,13 @@ static void on_read(struct hl_op *op)
             submit_read(p);
             return;
         }
+        leave_run(p);
         if (m->c.size != HL_SIZE_UNKNOWN)
             source_ended_early(p);
         else if (cut_at_end(p))
             digest_piece(p);
     } else {
+        leave_run(p);
         digest_piece(p);
     }
     hl_mover_pump(m);
@@ -242,6 +256,9 @@ static void submit_read(struct hl_piece *p)
     p->io.data = p->buf->data + p->filled;
     p->io.buf = p->buf;
     p->io.part = p->slice.part;
+    p->io.run_end = p->slice.offset + p->slice.len;
+    if (p->filled == 0)
+        p->io.run_end = hl_max(p->io.run_end, p->slice.run_end);
     m->source.out++;
     hl_driver_read(m->c.source, &p->io);
 }
@@ -256,32 +273,49 @@ static void on_buffer(struct hl_pool_waiter *w, struct hl_buf *buf)
     hl_mover_pump(m);
 }
 
-/* In ordered parts pieces further on hold buffers while they wait for an
- * earlier one that has none; the last of them gives its buffer up. */
-static struct hl_buf *steal_buffer(struct hl_mover *m, const struct hl_piece *p)
+/* The last piece of a list, when it is behind offset. */
+static struct hl_piece *last_behind(struct hl_list *l, uint64_t offset)
 {
-    struct hl_node *n = m->ready.head.prev;
-    struct hl_piece *last;
+    struct hl_node *n = l->head.prev;
+    struct hl_piece *p = HL_CONTAINER(n, struct hl_piece, node);
+
+    return n != &l->head && p->slice.offset > offset ? p : NULL;
+}
+
+/* Where an order is kept, pieces further on hold buffers while they wait for
+ * an earlier one that has none; the last of them gives its buffer up. */
+static struct hl_buf *steal_buffer(struct hl_mover *m, uint64_t offset)
+{
+    struct hl_piece *ready = NULL, *parked = NULL, *p;
     struct hl_buf *buf;
 
-    if (!hl_mover_is_ordered(m) || !hl_mover_can_seek(m) || n == &m->ready.head)
+    if (!hl_mover_can_seek(m))
         return NULL;
-    last = HL_CONTAINER(n, struct hl_piece, node);
-    if (last->slice.offset <= p->slice.offset)
+    if (hl_mover_is_ordered(m))
+        ready = last_behind(&m->ready, offset);
+    if (m->keeps_order || m->in_order)
+        parked = last_behind(&m->parked, offset);
+    p = parked && (!ready || parked->slice.offset > ready->slice.offset)
+            ? parked
+            : ready;
+    if (!p)
         return NULL;
-    hl_list_remove(&last->node);
-    buf = last->buf;
-    last->buf = NULL;
-    hl_piece_set_again(last);
+    if (p == parked)
+        m->parked_bytes -= p->slice.len;
+    hl_list_remove(&p->node);
+    buf = p->buf;
+    p->buf = NULL;
+    hl_piece_set_again(p);
     return buf;
 }
 
-static bool get_buffer(struct hl_mover *m, const struct hl_piece *redo)
+/* wanted: offset of what is to be read once more, or UINT64_MAX. */
+static bool get_buffer(struct hl_mover *m, uint64_t wanted)
 {
     if (!m->spare)
         m->spare = hl_pool_get(m->c.pool, m->c.chunk_size);
-    if (!m->spare && redo)
-        m->spare = steal_buffer(m, redo);
+    if (!m->spare)
+        m->spare = steal_buffer(m, wanted);
     if (m->spare)
         return true;
     if (hl_pool_used(m->c.pool) == 0) { /* nobody will give one back */
@@ -296,9 +330,26 @@ static bool get_buffer(struct hl_mover *m, const struct hl_piece *redo)
     return false;
 }
 
+/* Where the order goes on, when nobody has that chunk yet; the cursors give it
+ * next. UINT64_MAX: it is under way, or no order is kept. */
+static uint64_t missing(struct hl_mover *m)
+{
+    uint64_t offset = UINT64_MAX;
+
+    if (m->whole && (m->keeps_order || m->in_order)) {
+        offset = m->whole_next;
+    } else if (m->in_order && hl_mover_is_ordered(m)) {
+        struct hl_lane *l = hl_lane_get(m, 0);
+
+        offset = l ? hl_lane_next(m, l->part, l->next) : UINT64_MAX;
+    }
+    return offset < m->size && !hl_piece_find(m, offset) ? offset : UINT64_MAX;
+}
+
 void hl_mover_unblock(struct hl_mover *m)
 {
     struct hl_node *n = hl_list_first(&m->redo);
+    uint64_t wanted;
 
     if (!m->waiting || m->source.out || m->target.out || m->digesting)
         return;
@@ -306,10 +357,15 @@ void hl_mover_unblock(struct hl_mover *m)
         hl_mover_fail(m, HAUL_E_NOMEM, NULL);
         return;
     }
-    if (!hl_list_empty(&m->parked))
-        drop_whole(m);
-    else if (n)
-        m->spare = steal_buffer(m, HL_CONTAINER(n, struct hl_piece, node));
+    if (!hl_list_empty(&m->parked) && !m->keeps_order && !m->in_order) {
+        hl_mover_drop_whole(m);
+    } else {
+        wanted = hl_min(hl_cursors_again_first(m->cursors), missing(m));
+        if (n)
+            wanted = hl_min(
+                wanted, HL_CONTAINER(n, struct hl_piece, node)->slice.offset);
+        m->spare = steal_buffer(m, wanted);
+    }
     if (!m->spare)
         return;
     m->waiting = false;
@@ -347,35 +403,67 @@ static bool rate_allows(struct hl_mover *m, uint64_t now)
     return false;
 }
 
+/* How many parts or runs may be open. */
+static uint32_t open_max(const struct hl_mover *m)
+{
+    uint64_t limit = hl_pool_limit(m->c.pool), fit;
+
+    if (!m->in_runs)
+        return m->c.layout.streams_max ? m->c.layout.streams_max : 1;
+    /* In order all of them must fit, with room for what is written; else each
+     * must have its turn. */
+    fit = (m->in_order ? limit / 4 * 3 : limit) / (2 * m->c.chunk_size);
+    return fit > m->runs ? m->runs : (uint32_t)hl_max(fit, 1);
+}
+
+/* Does something that the cursors have go before p? */
+static bool goes_behind(struct hl_mover *m, const struct hl_piece *p)
+{
+    return hl_min(hl_cursors_again_first(m->cursors), missing(m)) <
+           p->slice.offset;
+}
+
+static struct hl_piece *next_piece(struct hl_mover *m)
+{
+    bool again = hl_cursors_again_first(m->cursors) != UINT64_MAX;
+    struct hl_piece *p;
+    struct hl_slice slice;
+
+    if (!hl_cursors_next(m->cursors, open_max(m), &slice))
+        return NULL;
+    p = hl_piece_new(m, &slice);
+    if (!p)
+        hl_mover_fail(m, HAUL_E_NOMEM, NULL);
+    else
+        p->in_run = m->in_runs && !again;
+    return p;
+}
+
 /* Starts one more read. false: none can be started now. */
 static bool start_read(struct hl_mover *m)
 {
-    uint64_t now = hl_mover_now(m);
+    uint64_t now = hl_mover_now(m), again;
     struct hl_piece *p = redo_now(m, now);
-    struct hl_slice slice;
+    bool ready = hl_cursors_ready(m->cursors, open_max(m));
 
     if (now < m->source.hold_ns) {
         if (p || !hl_cursors_exhausted(m->cursors))
             m->wake_ns = hl_min(m->wake_ns, m->source.hold_ns);
         return false;
     }
-    if (!p && (hl_cursors_exhausted(m->cursors) || m->pieces >= PIECES_MAX))
+    if (p && ready && goes_behind(m, p))
+        p = NULL;
+    again = p ? p->slice.offset : hl_cursors_again_first(m->cursors);
+    if (!p && (!ready || (m->pieces >= PIECES_MAX && again == UINT64_MAX)))
         return false;
-    if (!get_buffer(m, p) || !rate_allows(m, now))
+    if (!get_buffer(m, again) || !rate_allows(m, now))
         return false;
-    if (p) {
+    if (p)
         hl_list_remove(&p->node);
-    } else {
-        uint32_t open_max = m->c.layout.streams_max;
-
-        if (!hl_cursors_next(m->cursors, open_max ? open_max : 1, &slice))
-            return false;
-        p = hl_piece_new(m, &slice);
-        if (!p) {
-            hl_mover_fail(m, HAUL_E_NOMEM, NULL);
-            return false;
-        }
-    }
+    else
+        p = next_piece(m);
+    if (!p)
+        return false;
     p->buf = m->spare;
     m->spare = NULL;
     submit_read(p);

@@ -61,7 +61,10 @@ static void on_acked(void *user, uint64_t offset, uint64_t len)
     struct hl_mover *m = user;
 
     hl_mover_progressed(m);
-    resolve(m, offset, len, NULL);
+    if (hl_mover_drops(m))
+        hl_late_acked(m, offset, offset + hl_min(len, UINT64_MAX - offset));
+    else
+        resolve(m, offset, len, NULL);
     hl_mover_pump(m);
 }
 
@@ -70,7 +73,11 @@ static void on_lost(void *user, uint64_t offset, uint64_t len,
 {
     struct hl_mover *m = user;
 
-    resolve(m, offset, len, error);
+    if (hl_mover_drops(m))
+        hl_late_lost(m, offset, offset + hl_min(len, UINT64_MAX - offset),
+                     error);
+    else
+        resolve(m, offset, len, error);
     hl_mover_pump(m);
 }
 
@@ -104,9 +111,15 @@ static void on_written(struct hl_op *op)
     hl_mover_progressed(m);
     m->target.retry.answered = true;
     p->state = HL_PIECE_TAKEN;
+    m->stats.sent_bytes += p->io.len;
+    hl_lane_took(m, p->io.offset, p->io.part_end);
+    if (hl_mover_drops(m)) {
+        hl_late_taken(p);
+        hl_mover_pump(m);
+        return;
+    }
     hl_lane_home(m, p->io.offset, true);
     p->sent = true;
-    m->stats.sent_bytes += p->io.len;
     if (hl_mover_can_seek(m) || m->stopping)
         hl_piece_release(p);
     settle(p);
@@ -144,27 +157,42 @@ static void submit_write(struct hl_piece *p, uint64_t from)
     }
     if (p->sent)
         m->stats.resent_bytes += p->io.len;
+    m->stats.resent_bytes +=
+        hl_ranges_overlap(&m->once, from, from + p->io.len);
     m->target.out++;
     hl_driver_write(m->c.target, &p->io);
 }
 
+/* Whether p ends its part is only known when more has come, or the end. */
+static bool may_be_last(const struct hl_piece *p)
+{
+    const struct hl_mover *m = p->m;
+    uint64_t part_size = m->c.layout.part_size;
+    uint64_t end = p->slice.offset + p->slice.len;
+
+    if (m->size != HL_SIZE_UNKNOWN || (!part_size && !hl_mover_is_late(m)))
+        return false;
+    return end >= m->read_end && (!part_size || end % part_size != 0);
+}
+
 /* May p be written now, and from where? */
-static bool write_turn(struct hl_piece *p, uint64_t *from)
+static bool write_turn(struct hl_piece *p, uint64_t now, uint64_t *from)
 {
     struct hl_mover *m = p->m;
     struct hl_lane *l;
 
     *from = p->slice.offset;
-    /* Whether it ends its part is only known when more has come, or the
-     * end. */
-    if (m->c.layout.part_size && m->size == HL_SIZE_UNKNOWN &&
-        p->slice.offset + p->slice.len >= m->read_end)
+    if (may_be_last(p))
         return false;
     if (!hl_mover_is_ordered(m))
         return true;
     l = hl_lane_get(m, p->slice.offset);
     if (!l || l->broken)
         return false;
+    if (now < l->hold_ns) {
+        m->wake_ns = hl_min(m->wake_ns, l->hold_ns);
+        return false;
+    }
     l->next = hl_lane_next(m, l->part, l->next);
     if (l->next < p->slice.offset || l->next >= p->slice.offset + p->slice.len)
         return false;
@@ -192,7 +220,7 @@ void hl_mover_pump_writes(struct hl_mover *m)
             m->wake_ns = hl_min(m->wake_ns, p->not_before_ns);
             continue;
         }
-        if (write_turn(p, &from))
+        if (write_turn(p, now, &from))
             submit_write(p, from);
     }
 }

@@ -68,7 +68,7 @@ void hl_opts_free(struct hl_opts *o)
     if (!o)
         return;
     for (size_t i = 0; i < HL_LEN(infos); i++)
-        hl_free(o->values[i].text);
+        hl_free_secret(o->values[i].text);
     hl_free(o);
 }
 
@@ -234,6 +234,7 @@ static bool is_one_of(const char *words, const char *v)
 static int set_text(const struct haul_opt_info *info, struct value *value,
                     const char *v, struct hl_error *err)
 {
+    bool more = info->type == HAUL_OPT_LIST && value->is_set;
     char *copy;
 
     if (info->type == HAUL_OPT_WORD && !is_one_of(info->argument, v))
@@ -243,10 +244,15 @@ static int set_text(const struct haul_opt_info *info, struct value *value,
     if (info->type == HAUL_OPT_FILE && !*v)
         return hl_err(err, HAUL_E_INVAL, 0, "option '%s' needs a file name",
                       info->name);
-    copy = hl_strdup(v);
+    /* A line that is two would be another setting. */
+    if (info->type == HAUL_OPT_LIST && strpbrk(v, "\r\n"))
+        return hl_err(err, HAUL_E_INVAL, 0,
+                      "a line break stands in a value for option '%s'",
+                      info->name);
+    copy = more ? hl_asprintf("%s\n%s", value->text, v) : hl_strdup(v);
     if (!copy)
         return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
-    hl_free(value->text);
+    hl_free_secret(value->text); /* a header may hold a token */
     value->text = copy;
     value->is_set = true;
     return 0;
@@ -262,7 +268,7 @@ int hl_opts_set_str(struct hl_opts *o, int scope, int id, const char *v,
     if (rc)
         return rc;
     if (!v) {
-        hl_free(value->text);
+        hl_free_secret(value->text);
         *value = (struct value){0};
         return 0;
     }

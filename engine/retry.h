@@ -34,6 +34,14 @@ struct hl_retry {
 bool hl_retry_again(const struct hl_retry_policy *policy, struct hl_retry *r,
                     int code, uint64_t now_ns, struct hl_random *random,
                     uint64_t *at_ns);
+/* The same for what is counted whatever went wrong: a part that the target
+ * confirms as a whole is tried again at most "retries" times, outages too. */
+bool hl_retry_counted(const struct hl_retry_policy *policy, struct hl_retry *r,
+                      int code, uint64_t now_ns, struct hl_random *random,
+                      uint64_t *at_ns);
+/* at_ns, or later when the remote said so with its error. */
+uint64_t hl_retry_at(uint64_t at_ns, uint64_t now_ns,
+                     const struct hl_error *err);
 /* Bytes were acknowledged (or the end answered). */
 void hl_retry_progress(struct hl_retry *r);
 

@@ -106,8 +106,10 @@ static const char *identity_differs(const char *was, const char *is)
         b = strstr(is, key);
         if (!a || !b)
             return "its kind";
-        n = strcspn(a, " ");
-        if (n != strcspn(b, " ") || memcmp(a, b, n) != 0)
+        /* The validator is the last, and may have spaces. */
+        n = i + 1 < HL_LEN(facts) ? strcspn(a, " ") : strlen(a);
+        if (n != (i + 1 < HL_LEN(facts) ? strcspn(b, " ") : strlen(b)) ||
+            memcmp(a, b, n) != 0)
             return names[i];
     }
     return NULL;
@@ -258,6 +260,48 @@ static int load_object(struct hl_item *it, const struct hl_saved_object *o,
     return load_chunks(it, o->durable_batch, err);
 }
 
+/* An interrupted copy is there and cannot be continued: begins anew, or fails
+ * when the user will have nothing else. */
+static int start_anew(struct hl_item *it, bool required, struct hl_error *err)
+{
+    const char *name = it->t->source_name;
+    const char *then = required ? "the copy cannot be continued"
+                                : "the copy starts from the beginning";
+    struct hl_error why = {0};
+
+    if (!can_seek(it))
+        hl_err(&why, HAUL_E_RESUME, 0,
+               "'%s' cannot be read from the middle any more: %s", name, then);
+    else
+        hl_err(&why, HAUL_E_RESUME, 0,
+               "the server gives no strong validator for '%s': %s", name, then);
+    if (required) {
+        *err = why;
+        return why.code;
+    }
+    hl_transfer_warn(it->t, &why);
+    return 0;
+}
+
+/* Decides about what an earlier run left. */
+static int load_found(struct hl_item *it, const struct hl_saved_object *o,
+                      const char *mode, struct hl_error *err)
+{
+    if (o->token) {
+        it->token = hl_strdup(o->token);
+        if (!it->token)
+            return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    }
+    if (strcmp(mode, "never") == 0 || !o->token)
+        return 0;
+    if (can_seek(it) && !it->identity.weak)
+        return load_object(it, o, err);
+    /* Of a stream nobody expects it. */
+    if (o->acked_bytes == 0 || strcmp(o->identity, "stream") == 0)
+        return 0;
+    return start_anew(it, strcmp(mode, "require") == 0, err);
+}
+
 int hl_saved_load(struct hl_item *it, struct hl_error *err)
 {
     struct hl_transfer *t = it->t;
@@ -273,14 +317,8 @@ int hl_saved_load(struct hl_item *it, struct hl_error *err)
                                  err);
     if (rc)
         return rc;
-    if (found && o.token) {
-        it->token = hl_strdup(o.token);
-        if (!it->token)
-            rc = hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
-    }
-    if (rc == 0 && found && strcmp(mode, "never") != 0 && can_seek(it) &&
-        o.token != NULL)
-        rc = load_object(it, &o, err);
+    if (found)
+        rc = load_found(it, &o, mode, err);
     hl_saved_object_fini(&o);
     if (rc == 0 && !it->resume && strcmp(mode, "require") == 0) {
         hl_err(err, HAUL_E_RESUME, 0, "no interrupted copy of '%s' is known",
@@ -313,6 +351,7 @@ int hl_saved_begin(struct hl_item *it, struct hl_error *err)
         rc = hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
     else
         rc = hl_store_object_put(t->store, t->saved.id, it->index, &o, err);
+    it->begun = it->begun || rc == 0;
     hl_saved_object_fini(&o);
     return rc;
 }
@@ -444,6 +483,7 @@ bool hl_saved_is_result(struct hl_item *it, const struct hl_stat *st)
     bool found = false, same = false;
 
     if (!it->t->store || !it->t->was_done || !st->exists || !can_seek(it) ||
+        it->identity.weak ||
         hl_store_object_get(it->t->store, it->t->saved.id, it->index, &found,
                             &o, &err) ||
         !found)

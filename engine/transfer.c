@@ -296,6 +296,15 @@ static bool all_done(const struct hl_transfer *t)
     return true;
 }
 
+/* Nothing at the target has a name that another run could use. */
+static bool leaves_nothing(const struct hl_transfer *t)
+{
+    for (uint32_t i = 0; i < t->c.item_count; i++)
+        if (!t->items[i].begun || t->items[i].token)
+            return false;
+    return t->c.kind == HL_TRANSFER_COPY;
+}
+
 static void finish(struct hl_transfer *t)
 {
     struct hl_error ignored = {0};
@@ -309,6 +318,8 @@ static void finish(struct hl_transfer *t)
         t->code = conclude(t, &t->error);
     if (t->code && !t->error.code)
         hl_err(&t->error, t->code, 0, "%s", haul_err_text(t->code));
+    if (t->created && t->code && leaves_nothing(t))
+        hl_transfer_forget_saved(t, &ignored);
     if (t->created && t->code)
         hl_store_set_error(t->store, t->saved.id, t->error.message, &ignored);
     unlock_saved(t);
@@ -451,17 +462,40 @@ static void sample_limit(struct hl_transfer *t, uint64_t now,
     t->sampled_ns = now;
 }
 
-/* DESIGN 4.10: twice the measured rate x round trip. */
+bool hl_transfer_room(struct hl_transfer *t, uint64_t bytes)
+{
+    struct hl_pool *pool = t->e->pool;
+
+    if (!t->e->memory && bytes > hl_pool_limit(pool))
+        hl_pool_set_limit(pool, hl_min(bytes, memory_max()));
+    return bytes <= hl_pool_limit(pool);
+}
+
+/* DESIGN 4.10: twice the measured rate x round trip, and room for the runs of
+ * the sources. */
 static void size_memory(struct hl_transfer *t, uint64_t rate, uint64_t rtt_ns)
 {
-    uint64_t want;
+    uint64_t want, runs = 0;
 
-    if (t->e->memory || !rtt_ns)
+    if (t->e->memory)
         return;
+    for (uint32_t i = 0; i < t->c.item_count; i++)
+        if (t->items[i].mover)
+            runs += hl_mover_run_memory(t->items[i].mover);
     want = (uint64_t)(2.0 * (double)rate * (double)rtt_ns / 1e9);
+    want = hl_max(want, runs);
     want = hl_min(hl_max(want, MEMORY_START), memory_max());
     if (want > hl_pool_limit(t->e->pool))
         hl_pool_set_limit(t->e->pool, want);
+}
+
+/* Is something moving that confirms everything at its end? */
+static bool is_late(const struct hl_transfer *t)
+{
+    for (uint32_t i = 0; i < t->c.item_count; i++)
+        if (t->items[i].step == HL_ITEM_MOVING && hl_item_is_late(&t->items[i]))
+            return true;
+    return false;
 }
 
 static void refresh(struct hl_transfer *t, uint64_t now)
@@ -469,14 +503,17 @@ static void refresh(struct hl_transfer *t, uint64_t now)
     struct hl_mover_stats sum;
     struct hl_flow source, target;
     struct haul_stats *s = &t->snapshot;
-    uint64_t resumed, rate;
+    uint64_t resumed, rate, progress;
 
     sum_items(t, &sum, &resumed);
     get_flow(t->c.source, &source);
     get_flow(t->c.target, &target);
-    if (sum.acked_bytes > t->metered + resumed) {
-        hl_meter_add(&t->meter, sum.acked_bytes - resumed - t->metered, now);
-        t->metered = sum.acked_bytes - resumed;
+    t->late = is_late(t);
+    progress = t->late ? sum.sent_bytes
+                       : sum.acked_bytes - hl_min(resumed, sum.acked_bytes);
+    if (progress > t->metered) {
+        hl_meter_add(&t->meter, progress - t->metered, now);
+        t->metered = progress;
     }
     rate = hl_meter_rate(&t->meter, now);
     sample_limit(t, now, &sum, &source, &target);
@@ -496,6 +533,7 @@ static void refresh(struct hl_transfer *t, uint64_t now)
     s->connections = source.connections + target.connections;
     s->streams = source.streams + target.streams;
     s->retries = sum.retries;
+    s->late = t->late;
     if (s->connections > t->peak_connections)
         t->peak_connections = s->connections;
     if (s->streams > t->peak_streams)
@@ -560,14 +598,18 @@ void hl_transfer_item_result(struct hl_transfer *t, uint32_t index,
     out->already_there = it->already_there;
     out->dry_run = it->dry_run;
     out->unverified_bytes =
-        it->readback_done || it->remote_checked ? 0 : it->append_at;
+        it->readback_done || it->remote_checked || it->offered_checked
+            ? 0
+            : it->append_at;
+    if (it->target && it->target->driver->answer)
+        out->answer = it->target->driver->answer(it->target);
     out->bad_chunks = it->bad_chunks;
     out->bad_offset = it->bad_offset;
     if (!t->c.digest)
         out->verified = "none";
     else if (it->readback_done || t->c.kind == HL_TRANSFER_CHECK)
         out->verified = "readback";
-    else if (it->remote_checked)
+    else if (it->remote_checked || it->offered_checked)
         out->verified = "remote";
     else
         out->verified = it->size_checked || it->already_there ? "size" : "ack";
@@ -630,6 +672,7 @@ int hl_transfer_new(struct hl_engine *e,
         free_endpoints(config);
         return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
     }
+    HL_ASSERT(!config->digest || config->digest->size <= HL_DIGEST_MAX);
     pthread_mutex_init(&t->lock, NULL);
     t->e = e;
     t->c = *config;

@@ -73,6 +73,8 @@ struct hl_transfer_config {
     const struct hl_opts *opts;       /* lives longer */
     const struct hl_digest *digest;   /* of chunks; NULL: none */
     const struct hl_digest *identity; /* of first and last chunk; not NULL */
+    /* By name, for what remotes offer; NULL result: unknown. */
+    const struct hl_digest *(*find_digest)(const char *name);
     const char *key;                  /* NULL: no state is kept */
     /* For the state store; masked, without passwords. */
     const char *source_name, *target_name, *source_url, *target_url;
@@ -107,6 +109,7 @@ struct hl_item_result {
     bool durable, already_there, dry_run;
     uint64_t unverified_bytes;       /* of --resume append */
     uint64_t bad_chunks, bad_offset; /* CHECK: chunks that differ, first */
+    const struct hl_answer *answer;  /* or NULL */
 };
 void hl_transfer_item_result(struct hl_transfer *t, uint32_t index,
                              struct hl_item_result *out);

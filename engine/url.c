@@ -87,6 +87,48 @@ static int decode_part(char **out, const char *s, size_t len, const char *text,
     return rc;
 }
 
+/* Can c stand in an HTTP request line? A blank ends its target (RFC 9112
+ * section 3); what is not ASCII is escaped, as browsers do. */
+static bool is_printable(unsigned char c)
+{
+    return c > 0x20 && c < 0x7f;
+}
+
+static char *put_escape(char *at, unsigned char c)
+{
+    static const char hex[] = "0123456789ABCDEF";
+
+    *at++ = '%';
+    *at++ = hex[c >> 4];
+    *at++ = hex[c & 15];
+    return at;
+}
+
+/* Appends s to at; what does not pass keep() is escaped. Returns the end; at
+ * most three times the length is written. */
+static char *put_escaped(char *at, const char *s, size_t len,
+                         bool (*keep)(unsigned char c))
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)s[i];
+
+        if (keep(c))
+            *at++ = s[i];
+        else
+            at = put_escape(at, c);
+    }
+    return at;
+}
+
+static int encode_span(char **out, const char *s, size_t len)
+{
+    *out = hl_malloc(3 * len + 1);
+    if (!*out)
+        return HAUL_E_NOMEM;
+    put_escaped(*out, s, len, is_printable);
+    return 0;
+}
+
 /* ---- Parsing ------------------------------------------------------------ */
 
 /* A leading '-' would be an option and a shell character a command when the
@@ -198,11 +240,42 @@ static int parse_file_url(const char *s, const char *text, struct hl_url *out,
     return decode_part(&out->path, s, strlen(s), text, err);
 }
 
+/* "https", and what stands on it: "put+https". */
+static bool is_http(const char *scheme)
+{
+    const char *plus = strrchr(scheme, '+');
+
+    scheme = plus ? plus + 1 : scheme;
+    return strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0;
+}
+
+/* Path and query, from s to end. */
+static int parse_path(const char *s, const char *end, const char *text,
+                      struct hl_url *out, struct hl_error *err)
+{
+    const char *mark = memchr(s, '?', (size_t)(end - s));
+    size_t len = (size_t)((mark ? mark : end) - s);
+    int rc = 0;
+
+    if (mark && is_http(out->scheme))
+        rc = encode_span(&out->query, mark + 1, (size_t)(end - mark - 1));
+    else if (mark)
+        rc = copy_span(&out->query, mark + 1, (size_t)(end - mark - 1));
+    if (rc)
+        return rc;
+    if (len == 0) { /* RFC 3986 section 6.2.3: no path is "/" */
+        s = "/";
+        len = 1;
+    }
+    rc = encode_span(&out->raw, s, len);
+    return rc ? rc : decode_part(&out->path, s, len, text, err);
+}
+
 static int parse_url(const char *text, size_t scheme_len, struct hl_url *out,
                      struct hl_error *err)
 {
     const char *s = text + scheme_len + 3;
-    const char *end, *path_end;
+    const char *end = s + strlen(s), *path;
     bool sftp;
     int rc = copy_span(&out->scheme, text, scheme_len);
 
@@ -215,22 +288,18 @@ static int parse_url(const char *text, size_t scheme_len, struct hl_url *out,
         return parse_file_url(s, text, out, err);
     sftp = strcmp(out->scheme, "sftp") == 0;
 
-    end = s + strcspn(s, sftp ? "/" : "/?");
-    rc = parse_authority(s, end, text, out, err);
+    /* RFC 3986 section 3.5: a fragment is never sent. */
+    if (is_http(out->scheme))
+        end = s + strcspn(s, "#");
+    path = s + hl_min(strcspn(s, sftp ? "/" : "/?"), (size_t)(end - s));
+    rc = parse_authority(s, path, text, out, err);
     if (rc)
         return rc;
-    path_end = end + (sftp ? strlen(end) : strcspn(end, "?"));
-    if (*path_end) {
-        rc = copy_span(&out->query, path_end + 1, strlen(path_end + 1));
-        if (rc)
-            return rc;
-    }
-    /* RFC 3986 section 6.2.3: no path is "/". For SFTP it is the login
-     * folder, as in scp. */
-    if (end == path_end)
-        return copy_span(&out->path, "/", sftp ? 0 : 1);
-    rc = decode_part(&out->path, end, (size_t)(path_end - end), text, err);
-    if (rc == 0 && sftp)
+    if (!sftp)
+        return parse_path(path, end, text, out, err);
+    /* No path is the login folder, as in scp. */
+    rc = decode_part(&out->path, path, (size_t)(end - path), text, err);
+    if (rc == 0)
         strip_login_folder(out->path);
     return rc;
 }
@@ -318,7 +387,13 @@ static void set_folder(struct hl_url *u)
 {
     size_t len = strlen(u->path);
 
-    u->folder = len ? u->path[len - 1] == '/' : strcmp(u->scheme, "sftp") == 0;
+    /* What is posted to gives the name. */
+    if (strncmp(u->scheme, "post+", 5) == 0)
+        u->folder = false;
+    else if (len)
+        u->folder = u->path[len - 1] == '/';
+    else
+        u->folder = strcmp(u->scheme, "sftp") == 0;
 }
 
 int hl_url_parse(const char *text, struct hl_url *out, struct hl_error *err)
@@ -354,7 +429,7 @@ int hl_url_copy(const struct hl_url *u, struct hl_url *out)
     if (copy_text(&out->scheme, u->scheme) || copy_text(&out->user, u->user) ||
         copy_text(&out->password, u->password) ||
         copy_text(&out->host, u->host) || copy_text(&out->path, u->path) ||
-        copy_text(&out->query, u->query)) {
+        copy_text(&out->query, u->query) || copy_text(&out->raw, u->raw)) {
         hl_url_fini(out);
         return HAUL_E_NOMEM;
     }
@@ -369,6 +444,7 @@ void hl_url_fini(struct hl_url *u)
     hl_free(u->host);
     hl_free(u->path);
     hl_free(u->query);
+    hl_free(u->raw);
     memset(u, 0, sizeof(*u));
 }
 
@@ -389,18 +465,13 @@ static char *put_text(char *at, const char *s)
 /* Escapes what the parser would not read back as it is. */
 static char *put_encoded(char *at, const char *s, const char *special)
 {
-    static const char hex[] = "0123456789ABCDEF";
-
     for (; *s; s++) {
         unsigned char c = (unsigned char)*s;
 
-        if (c < 0x20 || c == 0x7f || strchr(special, c)) {
-            *at++ = '%';
-            *at++ = hex[c >> 4];
-            *at++ = hex[c & 15];
-        } else {
+        if (c < 0x20 || c == 0x7f || strchr(special, c))
+            at = put_escape(at, c);
+        else
             *at++ = *s;
-        }
     }
     return at;
 }
@@ -548,16 +619,50 @@ const char *hl_url_basename(const struct hl_url *u)
     return slash ? slash + 1 : u->path;
 }
 
+/* RFC 3986 section 3.3: what a component may hold without a second meaning. */
+static bool is_unreserved(unsigned char c)
+{
+    return is_alpha((char)c) || is_digit((char)c) ||
+           (c && strchr("-._~", (char)c));
+}
+
+/* "/" stays: a name may be several components. */
+static bool is_component(unsigned char c)
+{
+    return is_unreserved(c) || c == '/';
+}
+
+/* raw, "/" unless there is one, and name. */
+static char *append_raw(const char *raw, const char *name)
+{
+    size_t len = strlen(raw), name_len = strlen(name);
+    char *out = hl_malloc(len + 3 * name_len + sizeof("/"));
+    char *at;
+
+    if (!out)
+        return NULL;
+    at = put_span(out, raw, len);
+    if (len == 0 || raw[len - 1] != '/')
+        *at++ = '/';
+    put_escaped(at, name, name_len, is_component);
+    return out;
+}
+
 int hl_url_append(struct hl_url *u, const char *name)
 {
     size_t len = strlen(u->path);
     bool joined = len == 0 || u->path[len - 1] == '/';
     char *path = hl_asprintf("%s%s%s", u->path, joined ? "" : "/", name);
+    char *raw = path && u->raw ? append_raw(u->raw, name) : NULL;
 
-    if (!path)
+    if (!path || (u->raw && !raw)) {
+        hl_free(path);
         return HAUL_E_NOMEM;
+    }
     hl_free(u->path);
+    hl_free(u->raw);
     u->path = path;
+    u->raw = raw;
     set_folder(u);
     return 0;
 }

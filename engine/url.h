@@ -9,15 +9,19 @@
  *   mem:REST, faulty:REST           scheme and the rest as path, query split
  *
  * RFC 3986: percent-encoding is undone in user, password and path of the
- * "://" forms only. IPv6 hosts stand in brackets. "sftp://h/~/x" and "h:x"
- * give a path relative to the login folder ("x"), "sftp://h/x" an absolute
- * one ("/x").
+ * "://" forms only. A '#' ends an http-like one ("http", "https", "X+http",
+ * "X+https"): a fragment is never sent. IPv6 hosts stand in brackets.
+ * "sftp://h/~/x" and "h:x" give a path relative to the login folder ("x"),
+ * "sftp://h/x" an absolute one ("/x").
  */
 #ifndef HL_URL_H
 #define HL_URL_H
 
 #include "base.h"
 
+/* raw, and the query of an http-like form, can stand in an HTTP request line:
+ * blanks, control characters and what is not ASCII are percent-encoded; escapes
+ * and reserved characters are as they were typed. */
 struct hl_url {
     char *scheme;   /* lower case, never NULL */
     char *user;     /* or NULL */
@@ -26,7 +30,9 @@ struct hl_url {
     uint16_t port;  /* 0: not given */
     char *path;     /* never NULL, decoded */
     char *query;    /* after '?', raw, or NULL; not for file and sftp */
-    bool folder;    /* ends in '/' */
+    char *raw;      /* of a "://" form but file and sftp: the path as it was
+                     * typed, "/" when there is none; else NULL */
+    bool folder;    /* ends in '/'; never with post+ */
 };
 
 /* HAUL_E_INVAL: NUL or newline inside, empty, bad port, bad escape. Nothing
@@ -45,7 +51,8 @@ char *hl_url_query(const struct hl_url *u, const char *key);
 /* Last component of the path; "" when there is none. Inside u->path. */
 const char *hl_url_basename(const struct hl_url *u);
 
-/* Appends "/name" (or "name" when the path ends in '/') to the path. */
+/* Appends "/name" (or "name" when the path ends in '/') to the path, and
+ * percent-encoded to raw. */
 int hl_url_append(struct hl_url *u, const char *name);
 
 /* Same endpoint: scheme, user, host and port are equal. */

@@ -1,5 +1,5 @@
 /*
- * haul.h - move very large files between disks and SFTP servers, several
+ * haul.h - move very large files between disks, SFTP and HTTP servers, several
  * streams at once, so that an interrupted transfer continues and every byte
  * is checked.
  *
@@ -103,7 +103,9 @@ HAUL_API void haul_engine_free(struct haul_engine *e);
 /*
  * Source and target: a path, "-" (standard input or output),
  * "user@host:path", "sftp://user@host:port/path" (absolute),
- * "sftp://host/~/path" (below the login folder), "mem:gen?size=4gi&seed=1"
+ * "sftp://host/~/path" (below the login folder), "https://host/path" (a
+ * target is one PUT), targets "put+https://" (the same) and "post+https://"
+ * (one POST), these three also with "http", "mem:gen?size=4gi&seed=1"
  * (generated source) and "mem:null" (a target that digests and forgets).
  * NULL: the caller is that end, see haul_transfer_set_source_fn().
  * Nothing is opened yet; HAUL_E_INVAL when a name cannot be understood.
@@ -138,7 +140,8 @@ enum haul_opt_type {
     HAUL_OPT_FLAG = 4,    /* 0 or 1 */
     HAUL_OPT_WORD = 5,    /* one of the words in .argument */
     HAUL_OPT_TEXT = 6,
-    HAUL_OPT_FILE = 7 /* a path */
+    HAUL_OPT_FILE = 7,    /* a path */
+    HAUL_OPT_LIST = 8     /* text; each setting adds a line */
 };
 
 enum haul_opt_scope { HAUL_OPT_ENGINE = 1, HAUL_OPT_TRANSFER = 2 };
@@ -244,13 +247,15 @@ struct haul_stats {
     uint64_t resumed_bytes; /* confirmed by earlier runs */
     uint64_t resent_bytes;  /* sent more than once in this run */
     uint64_t elapsed_ns;    /* since start */
-    uint64_t rate;          /* acknowledged bytes per second, lately */
+    uint64_t rate;          /* acknowledged bytes per second, lately; sent
+                             * ones where late is 1 */
     uint64_t rtt_ns;        /* round trip of the link, 0 unknown */
     uint64_t memory_bytes;  /* held in buffers */
     uint32_t limit;         /* enum haul_limit, lately */
     uint32_t connections;
     uint32_t streams;
     uint32_t retries;
+    uint32_t late; /* 1: the target confirms everything at its end only */
 };
 
 /* What a finished transfer did. The caller sets .size. */
@@ -272,6 +277,10 @@ struct haul_result {
     uint32_t connections, streams; /* the most at once */
     uint32_t limit;                /* enum haul_limit over the whole run */
     uint32_t durable;              /* 1: the target confirmed stable storage */
+    int32_t answer_status;         /* HTTP status of the answer to an upload
+                                    * that is answered as a whole; 0: none */
+    const char *answer;            /* the body of that and a NUL, or NULL */
+    uint64_t answer_bytes;         /* of it, at most 1 MiB */
 };
 
 enum haul_event_type {

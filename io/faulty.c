@@ -20,7 +20,9 @@
  * P is a probability such as 0.01. With the same seed and the same calls the
  * same happens. Ordered objects keep their order: behind a write that failed,
  * the rest of the part fails as it would on a broken connection, until the
- * engine comes back to the place.
+ * engine comes back to the place. Of a LATE target all that was taken of the
+ * part is lost then, and the place is its beginning. A read that is not where
+ * an earlier one's run_end said that reads would go on fails with BUG.
  *
  * Threads: none; everything is on the engine thread. What the inner driver
  * answers is passed on at once, which keeps its order; what is made up here
@@ -53,67 +55,6 @@ struct faulty_endpoint {
     struct hl_list inner;
 };
 
-struct faulty_object {
-    struct hl_object base;
-    struct hl_object *inner;
-    struct faulty_options opts;
-    struct hl_random random;
-    uint64_t bytes; /* read and written so far */
-    bool spent;     /* once=1 happened */
-    bool aborting;
-    uint32_t caps;
-    bool one_part;          /* ordered as a whole */
-    uint64_t last_ns;       /* ordered: when the latest operation starts */
-    struct hl_list delayed; /* struct faulty_op, timer set */
-    struct hl_list hung;    /* struct faulty_op */
-    struct hl_list breaks;  /* struct part_break */
-    struct hl_list acks;    /* struct late_ack */
-    struct hl_ranges held;  /* acknowledgements that hang */
-    struct hl_op abort_op;
-    struct hl_op *abort_outer;
-};
-
-/* What will go wrong with an operation. */
-struct plan {
-    int code;
-    bool hang;
-    uint32_t len;  /* short read; 0: all */
-    uint64_t flip; /* which bit, modulo those that came; 0: none */
-};
-
-struct faulty_op {
-    struct hl_node node;
-    struct hl_timer timer;
-    struct faulty_object *obj;
-    struct hl_op *outer;
-    enum faulty_kind kind;
-    struct plan plan;
-    const char *token;
-    union {
-        struct hl_op op;
-        struct hl_stat stat;
-        struct hl_open open;
-        struct hl_io io;
-        struct hl_commit commit;
-        struct hl_suspend suspend;
-        struct hl_remote_digest digest;
-    } in;
-};
-
-/* The stream of a part is broken behind offset. */
-struct part_break {
-    struct hl_node node;
-    uint64_t part, offset;
-    struct plan plan;
-};
-
-struct late_ack {
-    struct hl_node node;
-    struct hl_timer timer;
-    struct faulty_object *obj;
-    uint64_t offset, len;
-};
-
 static struct hl_loop *loop_of(const struct faulty_object *obj)
 {
     return obj->base.endpoint->env->loop;
@@ -121,8 +62,7 @@ static struct hl_loop *loop_of(const struct faulty_object *obj)
 
 /* ---- Decisions ---------------------------------------------------------- */
 
-/* Does a fault of this rate happen now? */
-static bool roll(struct faulty_object *obj, uint64_t rate)
+bool hl_faulty_roll(struct faulty_object *obj, uint64_t rate)
 {
     if (!rate || obj->bytes < obj->opts.after ||
         (obj->opts.once && obj->spent) ||
@@ -148,11 +88,11 @@ static bool may_hang(enum faulty_kind kind)
 
 static void make_plan(struct faulty_object *obj, struct faulty_op *f)
 {
-    struct plan *p = &f->plan;
+    struct faulty_plan *p = &f->plan;
 
     if (f->kind == FAULTY_READ || f->kind == FAULTY_WRITE)
         obj->bytes += f->in.io.len;
-    if (roll(obj, obj->opts.error[f->kind])) {
+    if (hl_faulty_roll(obj, obj->opts.error[f->kind])) {
         p->code = pick_code(obj);
         return;
     }
@@ -160,78 +100,23 @@ static void make_plan(struct faulty_object *obj, struct faulty_op *f)
     if ((f->kind == FAULTY_SYNC || f->kind == FAULTY_COMMIT) && obj->held.count)
         p->hang = true;
     else if (may_hang(f->kind))
-        p->hang = roll(obj, obj->opts.hang);
+        p->hang = hl_faulty_roll(obj, obj->opts.hang);
     if (p->hang || f->kind != FAULTY_READ)
         return;
     if (!(obj->caps & HL_CAP_ORDERED) && f->in.io.len > 1 &&
-        roll(obj, obj->opts.shorter))
+        hl_faulty_roll(obj, obj->opts.shorter))
         p->len = 1 + (uint32_t)hl_random_below(&obj->random, f->in.io.len - 1);
-    if (roll(obj, obj->opts.flip))
+    if (hl_faulty_roll(obj, obj->opts.flip))
         p->flip = hl_random_next(&obj->random) | 1;
-}
-
-/* ---- Broken parts of ordered objects ------------------------------------ */
-
-static bool is_stream(const struct faulty_op *f)
-{
-    return (f->obj->caps & HL_CAP_ORDERED) &&
-           f->kind == (f->obj->base.role == HL_ROLE_SOURCE ? FAULTY_READ
-                                                           : FAULTY_WRITE);
-}
-
-static struct part_break *find_break(const struct faulty_op *f)
-{
-    struct faulty_object *obj = f->obj;
-    struct hl_node *n;
-
-    for (n = hl_list_first(&obj->breaks); n;
-         n = hl_list_next(&obj->breaks, n)) {
-        struct part_break *b = HL_CONTAINER(n, struct part_break, node);
-
-        if (obj->one_part || b->part == f->in.io.part)
-            return b;
-    }
-    return NULL;
-}
-
-static void free_break(struct part_break *b)
-{
-    hl_list_remove(&b->node);
-    hl_free(b);
-}
-
-/* f does not reach the inner driver; what follows it must not either. */
-static void note_break(const struct faulty_op *f, struct plan plan)
-{
-    struct part_break *b = find_break(f);
-
-    if (b) {
-        b->offset = hl_min(b->offset, f->in.io.offset);
-        b->plan = plan;
-        return;
-    }
-    b = hl_malloc(sizeof(*b));
-    if (!b)
-        return; /* the inner driver will refuse the gap */
-    b->part = f->in.io.part;
-    b->offset = f->in.io.offset;
-    b->plan = plan;
-    hl_list_append(&f->obj->breaks, &b->node);
 }
 
 static void plan_stream(struct faulty_object *obj, struct faulty_op *f)
 {
-    struct part_break *b = find_break(f);
-
-    if (b && f->in.io.offset > b->offset) {
-        f->plan = b->plan;
+    if (hl_faulty_is_broken(f))
         return;
-    }
-    if (b)
-        free_break(b);
     make_plan(obj, f);
     if (f->plan.code || f->plan.hang)
-        note_break(f, f->plan);
+        hl_faulty_note_break(f, f->plan);
 }
 
 /* ---- Operations --------------------------------------------------------- */
@@ -259,6 +144,20 @@ static void copy_op(struct hl_op *to, const struct hl_op *from,
 
 static void flush_acks(struct faulty_object *obj);
 
+/* On a connection that is broken by now nothing arrives any more. */
+static void late_written(struct faulty_op *f, struct hl_op *op)
+{
+    struct hl_io *io = &f->in.io;
+
+    if (op->rc)
+        return;
+    if (hl_faulty_break(f) ||
+        hl_ranges_add(&f->obj->taken, io->offset, io->offset + io->len))
+        op->rc = hl_err(&op->error,
+                        f->obj->aborting ? HAUL_E_CANCELED : HAUL_E_RESET, 0,
+                        "'faulty' lost the connection");
+}
+
 /* The inner driver answered. */
 static void inner_done(struct hl_op *op)
 {
@@ -280,12 +179,15 @@ static void inner_done(struct hl_op *op)
         f->obj->caps = f->in.open.layout.caps;
         f->obj->one_part =
             f->obj->base.role == HL_ROLE_SOURCE || !f->in.open.layout.part_size;
+        f->obj->part_size = f->in.open.layout.part_size;
     }
+    if (f->kind == FAULTY_WRITE && hl_faulty_is_late(f->obj))
+        late_written(f, op);
     copy_op(outer, op, f->kind);
     outer->rc = op->rc;
     outer->error = op->error;
     if (f->kind == FAULTY_COMMIT && !op->rc &&
-        roll(f->obj, f->obj->opts.commit_lost))
+        hl_faulty_roll(f->obj, f->obj->opts.commit_lost))
         outer->rc = hl_err(&outer->error, HAUL_E_RESET, 0,
                            "'faulty' lost the answer to the commit");
     hl_free(f);
@@ -370,7 +272,9 @@ static void submit(struct hl_object *base, enum faulty_kind kind,
     f->token = token;
     f->timer.fn = launch_due;
     copy_op(&f->in.op, op, kind);
-    if (is_stream(f))
+    if (kind == FAULTY_READ && !hl_faulty_run_fits(obj, &f->in.io))
+        f->plan.code = HAUL_E_BUG;
+    else if (hl_faulty_is_stream(f))
         plan_stream(obj, f);
     else
         make_plan(obj, f);
@@ -380,7 +284,7 @@ static void submit(struct hl_object *base, enum faulty_kind kind,
     }
     at = hl_loop_now(loop_of(obj)) +
          1000 * hl_random_below(&obj->random, obj->opts.delay_us + 1);
-    if (is_stream(f))
+    if (hl_faulty_is_stream(f))
         at = obj->last_ns = hl_max(at, obj->last_ns + 1);
     hl_list_append(&obj->delayed, &f->node);
     hl_timer_set(loop_of(obj), &f->timer, at);
@@ -436,7 +340,7 @@ static void tell_acked(struct faulty_object *obj, uint64_t offset, uint64_t len)
         obj->base.events->acked(obj->base.events_user, offset, len);
 }
 
-static void tell_lost(struct faulty_object *obj, uint64_t offset, uint64_t len)
+void hl_faulty_lost(struct faulty_object *obj, uint64_t offset, uint64_t len)
 {
     struct hl_error error = {0};
 
@@ -445,7 +349,7 @@ static void tell_lost(struct faulty_object *obj, uint64_t offset, uint64_t len)
         obj->base.events->lost(obj->base.events_user, offset, len, &error);
 }
 
-static void free_ack(struct late_ack *a)
+static void free_ack(struct faulty_ack *a)
 {
     hl_timer_cancel(&a->timer);
     hl_list_remove(&a->node);
@@ -454,7 +358,7 @@ static void free_ack(struct late_ack *a)
 
 static void ack_due(struct hl_timer *timer)
 {
-    struct late_ack *a = HL_CONTAINER(timer, struct late_ack, timer);
+    struct faulty_ack *a = HL_CONTAINER(timer, struct faulty_ack, timer);
     struct faulty_object *obj = a->obj;
     uint64_t offset = a->offset, len = a->len;
 
@@ -464,7 +368,7 @@ static void ack_due(struct hl_timer *timer)
 
 static void ack_late(struct faulty_object *obj, uint64_t offset, uint64_t len)
 {
-    struct late_ack *a = len ? hl_malloc(sizeof(*a)) : NULL;
+    struct faulty_ack *a = len ? hl_malloc(sizeof(*a)) : NULL;
 
     if (!a) {
         tell_acked(obj, offset, len);
@@ -486,7 +390,7 @@ static void flush_acks(struct faulty_object *obj)
     struct hl_node *n;
 
     while ((n = hl_list_first(&obj->acks)) != NULL) {
-        struct late_ack *a = HL_CONTAINER(n, struct late_ack, node);
+        struct faulty_ack *a = HL_CONTAINER(n, struct faulty_ack, node);
 
         ack_due(&a->timer);
     }
@@ -497,23 +401,28 @@ static void on_acked(void *user, uint64_t offset, uint64_t len)
     struct faulty_object *obj = user;
     uint64_t cut;
 
+    if (hl_faulty_is_late(obj)) {
+        if (!hl_ranges_contains(&obj->taken, offset, offset + len))
+            return; /* lost by now */
+        hl_ranges_remove(&obj->taken, offset, offset + len);
+    }
     if (obj->aborting) {
         tell_acked(obj, offset, len);
-    } else if (roll(obj, obj->opts.lost)) {
-        cut = hl_random_below(&obj->random, 2)
+    } else if (hl_faulty_roll(obj, obj->opts.lost)) {
+        cut = hl_faulty_is_late(obj) || hl_random_below(&obj->random, 2)
                   ? 0
                   : hl_random_below(&obj->random, len);
         tell_acked(obj, offset, cut);
-        tell_lost(obj, offset + cut, len - cut);
-    } else if (roll(obj, obj->opts.hang)) {
+        hl_faulty_lost(obj, offset + cut, len - cut);
+    } else if (hl_faulty_roll(obj, obj->opts.hang)) {
         if (hl_ranges_add(&obj->held, offset, offset + len))
-            tell_lost(obj, offset, len);
-    } else if (roll(obj, obj->opts.reorder)) {
+            hl_faulty_lost(obj, offset, len);
+    } else if (hl_faulty_roll(obj, obj->opts.reorder)) {
         cut = hl_random_below(&obj->random, len);
         tell_acked(obj, offset + cut, len - cut);
         ack_late(obj, offset, cut);
     } else {
-        if (roll(obj, obj->opts.dup))
+        if (hl_faulty_roll(obj, obj->opts.dup))
             tell_acked(obj, offset, len);
         tell_acked(obj, offset, len);
     }
@@ -523,8 +432,20 @@ static void on_lost(void *user, uint64_t offset, uint64_t len,
                     const struct hl_error *error)
 {
     struct faulty_object *obj = user;
+    uint64_t end = offset + hl_min(len, UINT64_MAX - offset);
+    struct hl_range r;
 
-    obj->base.events->lost(obj->base.events_user, offset, len, error);
+    if (!hl_faulty_is_late(obj)) {
+        obj->base.events->lost(obj->base.events_user, offset, len, error);
+        return;
+    }
+    /* Of some nobody knows but the inner driver. */
+    while (hl_ranges_next(&obj->taken, offset, &r) && r.begin < end) {
+        offset = hl_min(r.end, end);
+        hl_ranges_remove(&obj->taken, r.begin, offset);
+        obj->base.events->lost(obj->base.events_user, r.begin, offset - r.begin,
+                               error);
+    }
 }
 
 static void on_token(void *user, const char *token)
@@ -562,7 +483,7 @@ static void faulty_token_saved(struct hl_object *base, int rc)
 /* Hands back everything that is held here. */
 static void drop_held(struct faulty_object *obj, int code)
 {
-    struct plan plan = {.code = code};
+    struct faulty_plan plan = {.code = code};
     struct hl_error error = {0};
     struct faulty_op *f;
     struct hl_node *n;
@@ -574,12 +495,12 @@ static void drop_held(struct faulty_object *obj, int code)
     while ((n = hl_list_pop(&obj->delayed)) != NULL) {
         f = HL_CONTAINER(n, struct faulty_op, node);
         hl_timer_cancel(&f->timer);
-        if (is_stream(f))
-            note_break(f, plan);
+        if (hl_faulty_is_stream(f))
+            hl_faulty_note_break(f, plan);
         fail(f, code);
     }
     for (n = hl_list_first(&obj->breaks); n; n = hl_list_next(&obj->breaks, n))
-        HL_CONTAINER(n, struct part_break, node)->plan = plan;
+        HL_CONTAINER(n, struct faulty_break, node)->plan = plan;
     for (i = 0; i < obj->held.count; i++)
         hl_object_lost(&obj->base, obj->held.r[i].begin,
                        obj->held.r[i].end - obj->held.r[i].begin, &error);
@@ -591,6 +512,8 @@ static void faulty_unstall(struct hl_object *base)
     struct faulty_object *obj = (struct faulty_object *)base;
 
     drop_held(obj, HAUL_E_STALLED);
+    if (hl_faulty_is_late(obj))
+        hl_faulty_lose_all(obj, (struct faulty_plan){.code = HAUL_E_STALLED});
     if (obj->inner->driver->unstall)
         obj->inner->driver->unstall(obj->inner);
 }
@@ -611,7 +534,7 @@ static void faulty_abort(struct hl_object *base, struct hl_op *op)
 
     obj->aborting = true;
     while ((n = hl_list_first(&obj->acks)) != NULL) {
-        struct late_ack *a = HL_CONTAINER(n, struct late_ack, node);
+        struct faulty_ack *a = HL_CONTAINER(n, struct faulty_ack, node);
 
         hl_object_acked(base, a->offset, a->len);
         free_ack(a);
@@ -621,6 +544,13 @@ static void faulty_abort(struct hl_object *base, struct hl_op *op)
     obj->abort_op.done = abort_done;
     obj->abort_op.user = obj;
     hl_driver_abort(obj->inner, &obj->abort_op);
+}
+
+static const struct hl_answer *faulty_answer(struct hl_object *base)
+{
+    struct hl_object *inner = ((struct faulty_object *)base)->inner;
+
+    return inner->driver->answer ? inner->driver->answer(inner) : NULL;
 }
 
 static void faulty_set_streams(struct hl_object *base, uint32_t streams)
@@ -750,7 +680,9 @@ static int faulty_object_new(struct hl_endpoint *base, const struct hl_url *url,
     hl_list_init(&obj->hung);
     hl_list_init(&obj->breaks);
     hl_list_init(&obj->acks);
+    hl_list_init(&obj->runs);
     hl_ranges_init(&obj->held);
+    hl_ranges_init(&obj->taken);
     *out = &obj->base;
     return 0;
 }
@@ -758,15 +690,14 @@ static int faulty_object_new(struct hl_endpoint *base, const struct hl_url *url,
 static void faulty_close(struct hl_object *base)
 {
     struct faulty_object *obj = (struct faulty_object *)base;
-    struct hl_node *n;
 
     HL_ASSERT(hl_list_empty(&obj->delayed));
     HL_ASSERT(hl_list_empty(&obj->hung));
     HL_ASSERT(hl_list_empty(&obj->acks));
     obj->inner->driver->close(obj->inner);
-    while ((n = hl_list_first(&obj->breaks)) != NULL)
-        free_break(HL_CONTAINER(n, struct part_break, node));
+    hl_faulty_parts_free(obj);
     hl_ranges_fini(&obj->held);
+    hl_ranges_fini(&obj->taken);
     hl_free(obj);
 }
 
@@ -792,5 +723,6 @@ const struct hl_driver hl_driver_faulty = {
     .abort = faulty_abort,
     .unstall = faulty_unstall,
     .set_streams = faulty_set_streams,
+    .answer = faulty_answer,
     .flow = faulty_flow,
 };

@@ -11,9 +11,17 @@
  *           streams=N   layout.streams_max
  *   source  seek=0      must be read in ascending order, once
  *           unknown=1   does not tell its size
+ *           runs=SIZE   layout.run_max
+ *           weak=1      identity.weak
+ *           offer=1     offers its xxh128; 2: a wrong one
  *   target  ordered=1   wants ascending writes within a part
- *           late=1      acknowledges whole parts only, as S3 does
+ *           late=1      acknowledges whole parts only, as S3 does; with
+ *                       ordered=1 as one request each (HL_CAP_LATE), which
+ *                       begins anew when its first byte is written again. One
+ *                       request for all (no part=) keeps nothing for later
+ *           refuse=1    such a part is refused when it is whole
  *           durable=1   claims to be durable
+ *           mute=1      cannot tell its digest
  *
  * Threads: one per endpoint (worker.h), in virtual time none. mem:null without
  * digest works on the engine thread: it has nothing to do.
@@ -40,43 +48,12 @@ struct mem_endpoint {
     struct hl_worker *worker;
 };
 
-/* A part that is being written. */
-struct mem_part {
-    struct hl_node node;
-    uint64_t index;
-    uint64_t next; /* ordered: end of what was written; 0 nothing yet */
-    uint64_t end;  /* 0: not known yet */
-    bool flushed;  /* late: a sync went by; what comes is acked at once */
-};
-
 /* An operation that waits for its round trip. */
 struct mem_delay {
     struct hl_node node;
     struct hl_timer timer;
     struct mem_object *obj;
     struct hl_op *op;
-};
-
-struct mem_object {
-    struct hl_object base;
-    /* Written before the first operation, read by anyone. */
-    struct mem_knobs knobs;
-    char *name;
-    /* Engine thread. */
-    struct hl_list delays;
-    struct hl_open *waiting; /* for token_saved() */
-    char *discard;           /* name that a discard under way removes */
-    atomic_bool aborted;     /* set there, read by the worker */
-    /* Before the first write by the engine thread, then the worker. */
-    char *work; /* buffer that is written */
-    bool in_place, fresh, create;
-    uint64_t part_size;
-    struct hl_list parts;
-    struct hl_ranges taken; /* late: not acknowledged yet */
-    struct hl_ranges whole; /* late: parts acknowledged; what is written to
-                             * them again is so at once */
-    uint64_t next;          /* seek=0, digest=1: where we are */
-    XXH3_state_t *xxh;
 };
 
 static struct hl_loop *loop_of(const struct mem_object *obj)
@@ -149,116 +126,6 @@ static bool begin(struct hl_op *op, struct mem_object **obj)
     return false;
 }
 
-/* ---- Parts and acknowledgements ----------------------------------------- */
-
-static struct mem_part *part_get(struct mem_object *obj, uint64_t index)
-{
-    struct mem_part *p;
-    struct hl_node *n;
-
-    for (n = hl_list_first(&obj->parts); n; n = hl_list_next(&obj->parts, n)) {
-        p = HL_CONTAINER(n, struct mem_part, node);
-        if (p->index == index)
-            return p;
-    }
-    p = hl_malloc(sizeof(*p));
-    if (!p)
-        return NULL;
-    p->index = index;
-    hl_list_append(&obj->parts, &p->node);
-    return p;
-}
-
-static void part_free(struct mem_part *p)
-{
-    hl_list_remove(&p->node);
-    hl_free(p);
-}
-
-/* Notes that op writes to its part; going back is allowed, a gap is not. */
-static int part_enter(struct mem_object *obj, struct hl_io *op)
-{
-    struct mem_part *p;
-
-    if (!obj->knobs.ordered && !(obj->knobs.late && obj->part_size))
-        return 0;
-    p = part_get(obj, obj->part_size ? op->part : 0);
-    if (!p)
-        return hl_err(&op->op.error, HAUL_E_NOMEM, 0, "out of memory");
-    if (obj->knobs.ordered && p->next && op->offset > p->next)
-        return hl_err(&op->op.error, HAUL_E_INVAL, 0,
-                      "write at %" PRIu64 " of '%s' leaves a gap", op->offset,
-                      obj->name);
-    p->next = hl_max(p->next, op->offset + op->len);
-    if (op->part_end)
-        p->end = op->offset + op->len;
-    return 0;
-}
-
-/* op was written and handed back; io is a copy of it. */
-static void acknowledge(struct mem_object *obj, const struct hl_io *io)
-{
-    uint64_t first = io->part * obj->part_size;
-    struct hl_error error = {0};
-    struct mem_part *p;
-
-    if (!obj->knobs.ordered && !(obj->knobs.late && obj->part_size)) {
-        hl_object_acked(&obj->base, io->offset, io->len);
-        return;
-    }
-    p = part_get(obj, obj->part_size ? io->part : 0);
-    HL_ASSERT(p); /* part_enter() made it */
-    if (!obj->knobs.late || !obj->part_size || p->flushed ||
-        hl_ranges_contains(&obj->whole, io->offset, io->offset + io->len)) {
-        hl_object_acked(&obj->base, io->offset, io->len);
-        if (io->part_end && !obj->knobs.late)
-            part_free(p);
-        return;
-    }
-    if (hl_ranges_add(&obj->taken, io->offset, io->offset + io->len)) {
-        hl_err(&error, HAUL_E_NOMEM, 0, "out of memory");
-        hl_object_lost(&obj->base, io->offset, io->len, &error);
-        return;
-    }
-    if (!p->end || !hl_ranges_contains(&obj->taken, first, p->end))
-        return;
-    if (hl_ranges_add(&obj->whole, first, p->end))
-        p->flushed = true;
-    hl_object_acked(&obj->base, first, p->end - first);
-    hl_ranges_remove(&obj->taken, first, p->end);
-    if (!p->flushed)
-        part_free(p);
-}
-
-static void parts_free(struct mem_object *obj)
-{
-    while (hl_list_first(&obj->parts))
-        part_free(
-            HL_CONTAINER(hl_list_first(&obj->parts), struct mem_part, node));
-}
-
-/* Reports what late=1 held back: acked when code is 0, else lost. */
-static void settle(struct mem_object *obj, int code)
-{
-    struct hl_error error = {0};
-    struct hl_node *n;
-    size_t i;
-
-    if (code)
-        hl_err(&error, code, 0, "%s", haul_err_text(code));
-    for (i = 0; i < obj->taken.count; i++) {
-        const struct hl_range *r = &obj->taken.r[i];
-
-        if (code)
-            hl_object_lost(&obj->base, r->begin, r->end - r->begin, &error);
-        else
-            hl_object_acked(&obj->base, r->begin, r->end - r->begin);
-    }
-    hl_ranges_clear(&obj->taken);
-    for (n = hl_list_first(&obj->parts); n; n = hl_list_next(&obj->parts, n))
-        HL_CONTAINER(n, struct mem_part, node)->flushed = true;
-}
-
 /* ---- Stat and open ------------------------------------------------------ */
 
 static void do_stat(struct hl_task *task)
@@ -284,6 +151,38 @@ static void mem_stat(struct hl_object *base, struct hl_stat *op)
     submit(base, &op->op, do_stat);
 }
 
+/* One request that is all or nothing. */
+static bool keeps_nothing(const struct mem_object *obj)
+{
+    return hl_mem_is_late(obj) && obj->knobs.part == 0;
+}
+
+static int64_t read_at(struct mem_object *obj, uint64_t offset, uint8_t *data,
+                       uint32_t len, struct hl_error *err);
+
+static int offer_digest(struct mem_object *obj, struct hl_identity *id,
+                        struct hl_error *err)
+{
+    XXH128_canonical_t bytes;
+    uint8_t block[4096];
+    uint64_t at = 0;
+    int64_t n;
+
+    XXH3_128bits_reset(obj->xxh);
+    for (;;) {
+        n = read_at(obj, at, block, sizeof(block), err);
+        if (n <= 0)
+            break;
+        XXH3_128bits_update(obj->xxh, block, (size_t)n);
+        at += (uint64_t)n;
+    }
+    XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(obj->xxh));
+    snprintf(id->offered, sizeof(id->offered), "xxh128");
+    memcpy(id->offered_digest, bytes.digest, sizeof(bytes.digest));
+    id->offered_digest[0] ^= obj->knobs.offer == 2;
+    return (int)n;
+}
+
 static int open_source(struct mem_object *obj, struct hl_open *op)
 {
     struct hl_identity *id = &op->identity;
@@ -301,8 +200,10 @@ static int open_source(struct mem_object *obj, struct hl_open *op)
     id->size = obj->knobs.unknown ? HL_SIZE_UNKNOWN : st.size;
     id->mtime_ns = st.mtime_ns;
     id->mode = st.mode;
+    id->weak = obj->knobs.weak;
     op->layout.caps = obj->knobs.seek ? HL_CAP_SEEK : HL_CAP_ORDERED;
-    return 0;
+    op->layout.run_max = obj->knobs.runs;
+    return obj->knobs.offer ? offer_digest(obj, id, &op->op.error) : 0;
 }
 
 static int open_target(struct mem_object *obj, struct hl_open *op)
@@ -312,13 +213,15 @@ static int open_target(struct mem_object *obj, struct hl_open *op)
     int rc;
 
     layout->caps = HL_CAP_SEEK | (obj->knobs.ordered ? HL_CAP_ORDERED : 0) |
-                   (obj->knobs.durable ? HL_CAP_DURABLE : 0);
+                   (obj->knobs.durable ? HL_CAP_DURABLE : 0) |
+                   (hl_mem_is_late(obj) ? HL_CAP_LATE : 0);
     if (obj->knobs.kind == MEM_NULL) {
         layout->caps |= HL_CAP_NULL;
         return 0;
     }
-    layout->caps |=
-        HL_CAP_READBACK | HL_CAP_RESUME | (obj->in_place ? HL_CAP_IN_PLACE : 0);
+    if (!keeps_nothing(obj))
+        layout->caps |= HL_CAP_READBACK | HL_CAP_RESUME |
+                        (obj->in_place ? HL_CAP_IN_PLACE : 0);
     if (op->no_clobber && !op->resume && !op->append &&
         hl_membuf_stat(obj->name, NULL))
         return hl_err(&op->op.error, HAUL_E_EXISTS, 0, "'%s' exists",
@@ -387,6 +290,12 @@ static int choose_work(struct mem_object *obj, struct hl_open *op, char **token)
                           "'%s' was not begun here", obj->name);
         obj->work = hl_strdup(name);
         obj->in_place = !strcmp(name, obj->name);
+    } else if (keeps_nothing(obj)) {
+        if (op->append)
+            return hl_err(&op->op.error, HAUL_E_NOTSUP, 0,
+                          "'%s' cannot be appended to", obj->name);
+        obj->create = true;
+        obj->work = hl_asprintf("%s.haul-%s", obj->name, op->id ? op->id : "0");
     } else if (op->append || op->in_order) {
         obj->in_place = true;
         obj->create = !op->append;
@@ -400,7 +309,7 @@ static int choose_work(struct mem_object *obj, struct hl_open *op, char **token)
     }
     obj->knobs.ordered |= op->in_order;
     obj->fresh = op->resume && obj->create;
-    if (!obj->work || (obj->create && !*token))
+    if (!obj->work || (obj->create && !*token && !keeps_nothing(obj)))
         return hl_err(&op->op.error, HAUL_E_NOMEM, 0, "out of memory");
     return 0;
 }
@@ -438,19 +347,18 @@ static void mem_token_saved(struct hl_object *base, int rc)
 
 /* ---- Bytes -------------------------------------------------------------- */
 
-static int64_t read_bytes(struct mem_object *obj, struct hl_io *op)
+static int64_t read_at(struct mem_object *obj, uint64_t offset, uint8_t *data,
+                       uint32_t len, struct hl_error *err)
 {
     const char *name = obj->work ? obj->work : obj->name;
     uint64_t size = obj->knobs.size, n;
 
     if (obj->knobs.kind == MEM_BUF)
-        return hl_membuf_read(name, op->offset, op->data, op->len,
-                              &op->op.error);
+        return hl_membuf_read(name, offset, data, len, err);
     if (obj->knobs.kind == MEM_NULL)
-        return hl_err(&op->op.error, HAUL_E_NOTSUP, 0,
-                      "'mem:null' cannot be read");
-    n = op->offset < size ? hl_min(op->len, size - op->offset) : 0;
-    hl_gen_fill(obj->knobs.seed, obj->knobs.text, op->offset, op->data, n);
+        return hl_err(err, HAUL_E_NOTSUP, 0, "'mem:null' cannot be read");
+    n = offset < size ? hl_min(len, size - offset) : 0;
+    hl_gen_fill(obj->knobs.seed, obj->knobs.text, offset, data, n);
     return (int64_t)n;
 }
 
@@ -472,7 +380,7 @@ static void do_read(struct hl_task *task)
                       op->offset));
         return;
     }
-    n = read_bytes(obj, op);
+    n = read_at(obj, op->offset, op->data, op->len, &op->op.error);
     if (n >= 0) {
         op->done = (uint32_t)n;
         op->eof = op->done < op->len;
@@ -494,17 +402,21 @@ static void do_write(struct hl_task *task)
 
     if (!begin(&op->op, &obj))
         return;
-    rc = part_enter(obj, op);
+    rc = hl_mem_part_enter(obj, op);
     if (!rc && obj->knobs.kind == MEM_BUF)
         rc = hl_membuf_write(obj->work, op->offset, op->data, op->len,
                              obj->knobs.size, &op->op.error);
+    if (hl_mem_is_late(obj) && op->offset == 0) { /* all of it again */
+        obj->next = 0;
+        XXH3_128bits_reset(obj->xxh);
+    }
     if (!rc && obj->knobs.digest && op->offset == obj->next)
         XXH3_128bits_update(obj->xxh, op->data, op->len);
     obj->next = op->offset == obj->next ? op->offset + op->len : UINT64_MAX;
     copy = *op;
     finish(obj, &op->op, rc);
     if (!rc)
-        acknowledge(obj, &copy);
+        hl_mem_part_written(obj, &copy);
 }
 
 static void mem_write(struct hl_object *base, struct hl_io *op)
@@ -521,7 +433,11 @@ static void do_sync(struct hl_task *task)
 
     if (!begin(op, &obj))
         return;
-    settle(obj, 0);
+    if (hl_mem_is_late(obj)) {
+        finish(obj, op, HAUL_E_NOTSUP);
+        return;
+    }
+    hl_mem_parts_settle(obj, 0);
     finish(obj, op, 0);
 }
 
@@ -562,7 +478,7 @@ static void do_commit(struct hl_task *task)
 
     if (!begin(&op->op, &obj))
         return;
-    settle(obj, 0);
+    hl_mem_parts_settle(obj, hl_mem_is_late(obj) ? HAUL_E_PROTO : 0);
     op->size_checked = false;
     if (obj->knobs.kind == MEM_BUF)
         rc = commit_buf(obj, op);
@@ -583,7 +499,7 @@ static void do_suspend(struct hl_task *task)
 
     if (!begin(&op->op, &obj))
         return;
-    settle(obj, 0);
+    hl_mem_parts_settle(obj, hl_mem_is_late(obj) ? HAUL_E_CANCELED : 0);
     if (obj->work && obj->in_place)
         rc = hl_membuf_truncate(obj->work, op->contiguous, &op->op.error);
     finish(obj, &op->op, rc);
@@ -651,6 +567,7 @@ static void do_remote_digest(struct hl_task *task)
     if (!begin(&op->op, &obj))
         return;
     if (strcmp(op->algorithm, "xxh128") || obj->knobs.kind == MEM_GEN ||
+        obj->knobs.mute ||
         (obj->knobs.kind == MEM_NULL &&
          (!obj->knobs.digest || obj->next == UINT64_MAX))) {
         finish(obj, &op->op, HAUL_E_NOTSUP);
@@ -673,7 +590,7 @@ static void do_abort(struct hl_task *task)
     struct hl_op *op = HL_CONTAINER(task, struct hl_op, task);
     struct mem_object *obj = op->driver_data;
 
-    settle(obj, HAUL_E_CANCELED);
+    hl_mem_parts_settle(obj, HAUL_E_CANCELED);
     finish(obj, op, 0);
 }
 
@@ -697,6 +614,11 @@ static void mem_abort(struct hl_object *base, struct hl_op *op)
     op->driver_data = obj;
     op->task.fn = do_abort;
     run_op(obj, op);
+}
+
+static const struct hl_answer *mem_answer(struct hl_object *base)
+{
+    return &((struct mem_object *)base)->answer;
 }
 
 /* ---- Endpoints and objects ---------------------------------------------- */
@@ -734,7 +656,9 @@ static void mem_close(struct hl_object *base)
 
     HL_ASSERT(hl_list_empty(&obj->delays));
     HL_ASSERT(obj->taken.count == 0);
-    parts_free(obj);
+    if (obj->work && keeps_nothing(obj))
+        hl_membuf_remove(obj->work);
+    hl_mem_parts_free(obj);
     hl_ranges_fini(&obj->taken);
     hl_ranges_fini(&obj->whole);
     XXH3_freeState(obj->xxh);
@@ -794,4 +718,5 @@ const struct hl_driver hl_driver_mem = {
     .remote_digest = mem_remote_digest,
     .token_saved = mem_token_saved,
     .abort = mem_abort,
+    .answer = mem_answer,
 };

@@ -36,13 +36,18 @@ static int parse_query(struct mem_knobs *k, const struct hl_url *url,
         {"part", &k->part, PART_MAX},
         {"streams", &k->streams, 1024},
         {"rtt_us", &k->rtt_ns, 3600 * UINT64_C(1000000)},
+        {"runs", &k->runs, PART_MAX},
+        {"offer", &k->offer, 2},
         {"text", &k->text, 1},
         {"seek", &k->seek, 1},
         {"unknown", &k->unknown, 1},
+        {"weak", &k->weak, 1},
         {"ordered", &k->ordered, 1},
         {"late", &k->late, 1},
         {"durable", &k->durable, 1},
         {"digest", &k->digest, 1},
+        {"refuse", &k->refuse, 1},
+        {"mute", &k->mute, 1},
     };
     size_t i;
     int rc = 0;

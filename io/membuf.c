@@ -227,6 +227,19 @@ size_t hl_membuf_count(void)
     return count;
 }
 
+uint64_t hl_membuf_bytes(void)
+{
+    struct hl_node *n;
+    uint64_t bytes = 0;
+
+    pthread_mutex_lock(&lock);
+    find_locked("");
+    for (n = hl_list_first(&bufs); n; n = hl_list_next(&bufs, n))
+        bytes += HL_CONTAINER(n, struct membuf, node)->stat.size;
+    pthread_mutex_unlock(&lock);
+    return bytes;
+}
+
 void hl_membuf_reset(void)
 {
     pthread_mutex_lock(&lock);

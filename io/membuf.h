@@ -33,8 +33,9 @@ int hl_membuf_set(const char *name, int64_t mtime_ns, uint32_t mode,
                   struct hl_error *err);
 void hl_membuf_remove(const char *name); /* gone already is no error */
 
-/* How many buffers there are. */
+/* How many buffers there are, and the sum of their sizes. */
 size_t hl_membuf_count(void);
+uint64_t hl_membuf_bytes(void);
 /* Removes all. For tests. */
 void hl_membuf_reset(void);
 

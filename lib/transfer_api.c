@@ -461,6 +461,7 @@ static int configure(struct haul_transfer *t, struct hl_transfer_config *c)
     c->identity = hl_digest_find("xxh128");
     c->digest =
         none ? NULL : hl_digest_find(hl_opts_str(t->opts, HAUL_OPT_DIGEST));
+    c->find_digest = hl_digest_find_offered;
     c->remove_id = t->remove_id;
     c->forget = t->forget;
     c->events = &transfer_events;
@@ -474,17 +475,58 @@ static int configure(struct haul_transfer *t, struct hl_transfer_config *c)
     return make_endpoints(t, c);
 }
 
-static void warn_of_password(struct haul_transfer *t)
+static void warn_of(struct haul_transfer *t, const char *what, const char *hint)
 {
     struct hl_error w = {0};
 
-    if (!t->source.password && !t->target.password)
-        return;
-    hl_err(&w, HAUL_E_AUTH, 0,
-           "the password in the URL can be seen by others "
-           "on this machine");
-    hl_err_hint(&w, "Use a key or an agent, or let haul ask.");
+    hl_err(&w, HAUL_E_AUTH, 0, "%s can be seen by others on this machine",
+           what);
+    hl_err_hint(&w, "%s", hint);
     env_warn(&t->env, &w);
+}
+
+/* Is one of the headers, one a line, a credential? "@FILE" names a place. The
+ * words are those of cli/wipe.c. */
+static bool has_secret_header(const char *s)
+{
+    static const char *const words[] = {"token",   "secret", "pass", "pwd",
+                                        "key",     "sig",    "cred", "auth",
+                                        "session", "cookie"};
+    char name[64];
+
+    for (; s && *s; s += *s == '\n') {
+        snprintf(name, sizeof(name), "%.*s", (int)hl_min(strcspn(s, ":\n"), 63),
+                 s);
+        for (size_t i = 0; *s != '@' && i < HL_LEN(words); i++)
+            if (strcasestr(name, words[i]))
+                return true;
+        s += strcspn(s, "\n");
+    }
+    return false;
+}
+
+static bool has_password(const char *proxy)
+{
+    const char *login = proxy ? strstr(proxy, "://") : NULL, *at;
+    size_t len;
+
+    login = login ? login + 3 : proxy;
+    len = login ? strcspn(login, "/?") : 0;
+    at = len ? memrchr(login, '@', len) : NULL;
+    return at && memchr(login, ':', (size_t)(at - login));
+}
+
+static void warn_of_passwords(struct haul_transfer *t)
+{
+    if (t->source.password || t->target.password)
+        warn_of(t, "the password in the URL",
+                "Use a key, an agent or ~/.netrc, or let haul ask.");
+    if (has_secret_header(hl_opts_str(t->opts, HAUL_OPT_HEADER)))
+        warn_of(t, "the credential in --header",
+                "Put the line into a file of your own: --header @FILE.");
+    if (has_password(hl_opts_str(t->opts, HAUL_OPT_PROXY)))
+        warn_of(t, "the password in --proxy",
+                "Put the proxy into the variable https_proxy instead.");
 }
 
 int haul_transfer_start(struct haul_transfer *t)
@@ -526,7 +568,7 @@ int haul_transfer_start(struct haul_transfer *t)
     t->t = inner;
     if (t->cancel)
         hl_transfer_cancel(inner);
-    warn_of_password(t);
+    warn_of_passwords(t);
     hl_transfer_start(inner);
     return 0;
 }
@@ -656,6 +698,11 @@ int haul_transfer_result(struct haul_transfer *t, struct haul_result *result)
     full.sent_bytes = s.sent_bytes;
     full.elapsed_ns = s.elapsed_ns;
     full.durable = r.durable;
+    if (r.answer) {
+        full.answer_status = r.answer->status;
+        full.answer = r.answer->body;
+        full.answer_bytes = r.answer->body ? r.answer->body_len : 0;
+    }
     hl_transfer_peaks(t->t, &full.connections, &full.streams, &full.limit);
     memcpy(result, &full, size);
     return 0;

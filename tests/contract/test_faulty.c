@@ -265,6 +265,7 @@ static void read_through(const char *url, int *errors, int *shorts, int *bits)
         tracked_init(&t, &s);
         t.u.io.offset = (uint64_t)i * CHUNK;
         t.u.io.len = CHUNK;
+        t.u.io.run_end = t.u.io.offset + CHUNK;
         t.u.io.data = got;
         if (RUN(&s, &t, hl_driver_read(s.obj, &t.u.io))) {
             (*errors)++;
@@ -321,6 +322,7 @@ static void hanging_operations_wait_for_unstall_or_abort(void **state)
     for (i = 0; i < 2; i++) {
         tracked_init(&t[i], &s);
         t[i].u.io.len = CHUNK;
+        t[i].u.io.run_end = t[i].u.io.offset + CHUNK;
         t[i].u.io.data = got;
         hl_driver_read(s.obj, &t[i].u.io);
         assert_int_equal(hl_loop_step(e.env.loop, 0), 0);

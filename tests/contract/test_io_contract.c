@@ -273,7 +273,7 @@ static void suspended_target_goes_on_with_its_token(void **state)
     char *token;
     NAME(name);
 
-    if (!c->nameless) {
+    if (!c->nameless && !c->late) {
         token = leave_unfinished(e, name, how, 2 * CHUNK);
         e->ep->driver->endpoint_free(e->ep); /* as another process */
         e->ep = NULL;
@@ -301,7 +301,7 @@ static void discard_removes_what_was_begun(void **state)
     char *token;
     NAME(name);
 
-    if (!c->nameless) {
+    if (!c->nameless && !c->late) {
         token = leave_unfinished(e, name, how, 2 * CHUNK);
         assert_int_equal(discard(e, name, token), 0);
         assert_int_equal(discard(e, name, token), 0);
@@ -328,7 +328,7 @@ static void in_order_writes_under_the_name_and_is_cut(void **state)
     struct tracked t;
     NAME(name);
 
-    if (!c->nameless) {
+    if (!c->nameless && !c->late) {
         subject_new(e, &s, name, HL_ROLE_TARGET);
         assert_int_equal(subject_open(&s, &how), 0);
         assert_true(s.layout.caps & HL_CAP_IN_PLACE);
@@ -352,7 +352,7 @@ static void append_goes_on_with_a_strange_file(void **state)
     struct subject s;
     NAME(name);
 
-    if (!c->nameless) {
+    if (!c->nameless && !c->late) {
         make_object(e, name, CHUNK);
         subject_new(e, &s, name, HL_ROLE_TARGET);
         assert_int_equal(subject_open(&s, &how), 0);
@@ -418,6 +418,35 @@ static void sync_answers_after_acknowledgements(void **state)
     for (i = 0; i < 4; i++)
         free(w[i]);
     free(data);
+    end(e);
+}
+
+/* Nothing is confirmed before the last byte was taken; then everything is. */
+static void late_target_confirms_at_its_end(void **state)
+{
+    struct hl_open how = {.size = 5 * CHUNK + 9};
+    const struct contract_case *c = *state;
+    struct engine *e = start(state);
+    struct subject s;
+    NAME(name);
+
+    if (c->late) {
+        subject_new(e, &s, name, HL_ROLE_TARGET);
+        assert_int_equal(subject_open(&s, &how), 0);
+        assert_true(is_late(&s));
+        assert_true(s.layout.caps & HL_CAP_ORDERED);
+        assert_false(s.layout.caps & HL_CAP_RESUME);
+        write_range(&s, 0, 5 * CHUNK, how.size);
+        settle(e);
+        assert_int_equal(s.acked.bytes, 0);
+        write_range(&s, 5 * CHUNK, how.size, how.size);
+        assert_int_equal(s.acked.bytes, how.size);
+        assert_int_equal(subject_commit(&s, how.size, false), 0);
+        assert_non_null(s.obj->driver->answer);
+        assert_int_equal(s.obj->driver->answer(s.obj)->status / 100, 2);
+        subject_end(&s);
+        check_object(e, name, SEED, how.size);
+    }
     end(e);
 }
 
@@ -539,6 +568,7 @@ static void abort_while_reading(void **state)
             tracked_init(&r[i], &s);
             r[i].u.io.offset = (uint64_t)i * CHUNK;
             r[i].u.io.len = CHUNK;
+            r[i].u.io.run_end = r[i].u.io.offset + CHUNK;
             r[i].u.io.data = data + i * CHUNK;
             hl_driver_read(s.obj, &r[i].u.io);
         }
@@ -652,6 +682,19 @@ static const struct contract_case cases[] = {
     {.name = "mem late virtual",
      .url = "mem:buf?part=64ki&late=1&id=",
      .virtual_time = true},
+    {.name = "mem late parts", .url = "mem:buf?part=64ki&late=1&ordered=1&id="},
+    {.name = "mem late whole",
+     .url = "mem:buf?late=1&ordered=1&id=",
+     .late = true},
+    {.name = "mem late whole slow virtual",
+     .url = "mem:buf?late=1&ordered=1&rtt_us=3000&id=",
+     .late = true,
+     .virtual_time = true},
+    {.name = "faulty late whole virtual",
+     .url = "faulty:seed=5,delay_us=900:mem:buf?late=1&ordered=1&id=",
+     .late = true,
+     .virtual_time = true},
+    {.name = "mem runs", .url = "mem:buf?runs=1mi&streams=4&id="},
     {.name = "mem stream", .url = "mem:buf?seek=0&unknown=1&id="},
     {.name = "faulty", .url = "faulty::mem:buf?id="},
     {.name = "faulty virtual",
@@ -695,6 +738,7 @@ static const struct CMUnitTest tests[] = {
     TEST(append_goes_on_with_a_strange_file),
     TEST(target_reads_back_while_it_is_written),
     TEST(sync_answers_after_acknowledgements),
+    TEST(late_target_confirms_at_its_end),
     TEST(two_objects_share_an_endpoint),
     TEST(abort_before_open),
     TEST(abort_while_opening),
@@ -723,7 +767,8 @@ static int run_case(const struct contract_case *c)
 int main(int argc, char **argv)
 {
     struct contract_case outside = {.name = "outside",
-                                    .url = getenv("HAUL_CONTRACT_URL")};
+                                    .url = getenv("HAUL_CONTRACT_URL"),
+                                    .late = getenv("HAUL_CONTRACT_LATE")};
     const char *tmp = getenv("TMPDIR");
     int failed = 0;
     size_t i;

@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include "api_world.h"
+#include "membuf.h"
 
 /* ---- The caller as an end ----------------------------------------------- */
 
@@ -406,6 +407,53 @@ static void two_engines_in_one_thread_do_not_meet(void **state)
     end_engine(w);
 }
 
+/* ---- Targets that confirm late ------------------------------------------ */
+
+static int count_late(void *user, const struct haul_event *ev)
+{
+    uint32_t *count = user;
+
+    count[0] += ev->stats->late;
+    count[1] += ev->type == HAUL_EV_WARNING &&
+                strstr(ev->error->message, "confirms nothing before its end");
+    if (ev->stats->late && ev->stats->sent_bytes)
+        count[2] += ev->stats->acked_bytes == 0;
+    return 0;
+}
+
+static void a_late_target_tells_what_the_remote_said(void **state)
+{
+    static const char *const targets[] = {
+        "mem:buf?id=late&late=1&ordered=1",
+        "mem:buf?id=late&late=1&ordered=1&refuse=1", "mem:buf?id=late"};
+    static const int statuses[] = {201, 413, 0};
+    struct world *w = *state;
+
+    for (size_t i = 0; i < HL_LEN(targets); i++) {
+        struct haul_transfer *t =
+            copy_new(w, "mem:gen?size=3mi&seed=1", targets[i]);
+        uint32_t count[3] = {0};
+        struct haul_result r;
+
+        haul_transfer_set_i64(t, HAUL_OPT_RATE_LIMIT, 8 << 20);
+        haul_transfer_set_event_fn(t, count_late, count);
+        assert_int_equal(run(w, t, &r), i == 1 ? HAUL_E_REMOTE : 0);
+        assert_int_equal(r.answer_status, statuses[i]);
+        if (i == 2) {
+            assert_null(r.answer);
+        } else {
+            assert_string_equal(r.answer, i ? "too large\n" : "stored\n");
+            assert_int_equal(r.answer_bytes, strlen(r.answer));
+        }
+        assert_int_equal(count[0] > 0, i < 2);
+        assert_int_equal(count[1], i < 2);
+        assert_int_equal(count[2] > 0, i < 2);
+        haul_transfer_free(t);
+    }
+    hl_membuf_reset();
+    end_engine(w);
+}
+
 /* ---- Out of memory ------------------------------------------------------ */
 
 /* Everything from the engine to its end; HAUL_OK or the first error. */
@@ -494,6 +542,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+        TEST(a_late_target_tells_what_the_remote_said),
         TEST(functions_of_the_caller_move_every_byte),
         TEST(an_error_of_the_caller_ends_the_transfer_with_it),
         TEST(named_functions_continue_in_another_process),

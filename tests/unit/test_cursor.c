@@ -17,7 +17,7 @@
 static struct hl_cursors *make(uint64_t size, uint64_t chunk, uint64_t part,
                                const struct hl_ranges *done)
 {
-    struct hl_cursors_config config = {size, chunk, part};
+    struct hl_cursors_config config = {size, chunk, part, 0};
     struct hl_cursors *c = NULL;
 
     assert_int_equal(hl_cursors_new(&config, done, &c), 0);
@@ -324,9 +324,268 @@ static void parts_behind_the_end_of_the_source_close(void **state)
     hl_cursors_free(c);
 }
 
+/* ---- Again -------------------------------------------------------------- */
+
+static void what_is_wanted_again_comes_first_and_in_order(void **state)
+{
+    struct hl_cursors *c = make(22, 4, 0, NULL);
+
+    (void)state;
+    assert_int_equal(hl_cursors_again_first(c), UINT64_MAX);
+    for (uint64_t at = 0; at < 16; at += 4)
+        expect(c, 1, at, 4, at / 4, true);
+    assert_int_equal(hl_cursors_again(c, 9, 10), 0);
+    assert_int_equal(hl_cursors_again(c, 0, 4), 0);
+    assert_int_equal(hl_cursors_again(c, 3, 3), 0); /* nothing */
+    assert_int_equal(hl_cursors_again_first(c), 0);
+    expect(c, 1, 0, 4, 0, true);
+    assert_int_equal(hl_cursors_again_first(c), 8);
+    expect(c, 0, 8, 4, 2, true);
+    expect(c, 1, 16, 4, 4, true);
+    expect(c, 1, 20, 2, 5, true);
+    assert_true(hl_cursors_exhausted(c));
+    assert_int_equal(hl_cursors_again(c, 21, UINT64_MAX), 0);
+    assert_false(hl_cursors_exhausted(c));
+    assert_true(hl_cursors_ready(c, 1));
+    expect(c, 1, 20, 2, 5, true);
+    assert_true(hl_cursors_exhausted(c));
+    assert_false(hl_cursors_ready(c, 1));
+    hl_cursors_free(c);
+}
+
+static void nothing_behind_the_end_is_wanted_again(void **state)
+{
+    struct hl_cursors *c = make(HL_SIZE_UNKNOWN, 4, 0, NULL);
+
+    (void)state;
+    for (uint64_t at = 0; at < 24; at += 4)
+        expect(c, 1, at, 4, at / 4, true);
+    assert_int_equal(hl_cursors_again(c, 8, 24), 0);
+    hl_cursors_set_size(c, 14);
+    expect(c, 1, 8, 4, 2, true);
+    expect(c, 1, 12, 2, 3, true);
+    assert_true(hl_cursors_exhausted(c));
+    hl_cursors_free(c);
+}
+
+/* ---- Runs --------------------------------------------------------------- */
+
+#define RUNS 6u
+
+struct runs {
+    struct hl_cursors *c;
+    struct hl_random random;
+    uint64_t size, chunk, run_max, left;
+    uint32_t open_max;
+    bool owed[CHUNKS];
+    size_t count;
+    struct {
+        uint64_t next, end;
+        uint32_t out;
+    } run[RUNS + 1];
+    size_t runs;
+};
+
+static void runs_init(struct runs *m, uint64_t seed)
+{
+    struct hl_cursors_config config;
+    struct hl_ranges done;
+
+    memset(m, 0, sizeof(*m));
+    m->random.state = seed;
+    m->chunk = 1 + hl_random_below(&m->random, 7);
+    m->size = hl_random_below(&m->random, m->chunk * CHUNKS);
+    m->run_max = m->chunk * (1 + hl_random_below(&m->random, 9));
+    m->open_max = (uint32_t)(1 + hl_random_below(&m->random, RUNS));
+    m->count = (m->size + m->chunk - 1) / m->chunk;
+    hl_ranges_init(&done);
+    for (uint64_t i = hl_random_below(&m->random, 3); i > 0; i--) {
+        uint64_t begin = hl_random_below(&m->random, m->size + 1);
+
+        assert_int_equal(
+            hl_ranges_add(&done, begin,
+                          begin + hl_random_below(&m->random, m->size + 9)),
+            0);
+    }
+    for (size_t i = 0; i < m->count; i++) {
+        uint64_t end = hl_min((i + 1) * m->chunk, m->size);
+
+        m->owed[i] = !hl_ranges_contains(&done, i * m->chunk, end);
+        m->left += m->owed[i] ? end - i * m->chunk : 0;
+    }
+    config = (struct hl_cursors_config){m->size, m->chunk, 0, m->run_max};
+    assert_int_equal(hl_cursors_new(&config, &done, &m->c), 0);
+    hl_ranges_fini(&done);
+}
+
+/* A slice goes on where its run is, or begins one; the run with the fewest
+ * chunks out goes first. */
+static void runs_take(struct runs *m, const struct hl_slice *s)
+{
+    uint64_t most = hl_max(m->left / (2 * m->open_max), 2 * m->chunk);
+    uint32_t fewest = HL_RUN_AHEAD;
+    size_t i;
+
+    for (i = 0; i < m->runs && m->run[i].end != s->run_end; i++)
+        ;
+    if (i == m->runs) {
+        assert_true(m->runs < m->open_max);
+        m->runs++;
+        m->run[i].next = s->offset;
+        m->run[i].end = s->run_end;
+        m->run[i].out = 0;
+        assert_true(s->run_end - s->offset <= hl_min(most, m->run_max));
+        m->left -= s->run_end - s->offset;
+    }
+    assert_int_equal(s->offset, m->run[i].next);
+    for (size_t k = 0; k < m->runs; k++)
+        if (m->run[k].next < m->run[k].end && m->run[k].out < fewest)
+            fewest = m->run[k].out;
+    assert_int_equal(m->run[i].out, fewest);
+    assert_true(m->run[i].out < HL_RUN_AHEAD);
+    m->run[i].next += s->len;
+    m->run[i].out++;
+    assert_true(m->owed[s->offset / m->chunk]);
+    m->owed[s->offset / m->chunk] = false;
+}
+
+static bool runs_read_one(struct runs *m)
+{
+    size_t i = m->runs ? hl_random_below(&m->random, m->runs) : 0;
+
+    if (!m->runs || !m->run[i].out)
+        return false;
+    hl_cursors_run_read(m->c, m->run[i].end);
+    if (--m->run[i].out == 0 && m->run[i].next == m->run[i].end)
+        m->run[i] = m->run[--m->runs];
+    return true;
+}
+
+static void runs_bring_every_chunk_once_and_go_on_fairly(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 3000; seed++) {
+        struct hl_slice s;
+        struct runs m;
+        int steps = 0;
+
+        runs_init(&m, seed);
+        while (count_true(m.owed, m.count)) {
+            bool ready = hl_cursors_ready(m.c, m.open_max);
+
+            assert_true(++steps < 5000);
+            assert_false(hl_cursors_exhausted(m.c));
+            assert_int_equal(hl_cursors_next(m.c, m.open_max, &s), ready);
+            if (ready)
+                runs_take(&m, &s);
+            while (!ready && !runs_read_one(&m))
+                ;
+            if (hl_random_below(&m.random, 2))
+                runs_read_one(&m);
+        }
+        assert_true(hl_cursors_exhausted(m.c));
+        hl_cursors_free(m.c);
+    }
+    assert_int_equal(hl_mem_live(), 0);
+}
+
+static struct hl_cursors *make_runs(uint64_t size, uint64_t chunk, uint64_t run)
+{
+    struct hl_cursors_config config = {size, chunk, 0, run};
+    struct hl_cursors *c = NULL;
+
+    assert_int_equal(hl_cursors_new(&config, NULL, &c), 0);
+    return c;
+}
+
+/* Where the next run begins, with every chunk of it read at once. */
+static uint64_t whole_run(struct hl_cursors *c, uint32_t open_max,
+                          uint64_t *begin)
+{
+    struct hl_slice s;
+
+    assert_true(hl_cursors_next(c, open_max, &s));
+    *begin = s.offset;
+    for (;;) {
+        hl_cursors_run_read(c, s.run_end);
+        if (s.offset + s.len == s.run_end)
+            return s.run_end - *begin;
+        assert_true(hl_cursors_next(c, 0, &s)); /* no other run */
+    }
+}
+
+/* 400 chunks over four runs: half of what is left by four each time. */
+static void runs_become_shorter_towards_the_end(void **state)
+{
+    static const uint64_t want[] = {50, 43, 38, 33, 29, 25, 22, 20, 17, 15};
+    struct hl_cursors *c = make_runs(400, 1, 1000);
+    uint64_t begin, last = 50, sum = 0;
+
+    (void)state;
+    for (size_t i = 0; !hl_cursors_exhausted(c); i++) {
+        uint64_t len = whole_run(c, 4, &begin);
+
+        assert_int_equal(begin, sum);
+        if (i < HL_LEN(want))
+            assert_int_equal(len, want[i]);
+        assert_true(len <= last);
+        assert_true(len >= 2 || sum + len == 400);
+        last = len;
+        sum += len;
+    }
+    assert_int_equal(sum, 400);
+    hl_cursors_free(c);
+    c = make_runs(400, 1, 10); /* never longer than asked for */
+    assert_int_equal(whole_run(c, 4, &begin), 10);
+    hl_cursors_free(c);
+}
+
+/* Two long runs: while memory is short each has its turn, else no run is more
+ * than HL_RUN_AHEAD ahead. Short runs: the first goes on. */
+static void runs_take_turns(void **state)
+{
+    struct hl_cursors *c = make_runs(64, 1, 16);
+    struct hl_slice s;
+    uint64_t i;
+
+    (void)state;
+    for (i = 0; i < 2 * HL_RUN_AHEAD; i++) {
+        assert_true(hl_cursors_next(c, 2, &s));
+        assert_int_equal(s.offset, i % 2 * 16 + i / 2);
+        assert_int_equal(s.run_end, i % 2 ? 28 : 16);
+    }
+    assert_false(hl_cursors_ready(c, 2));
+    expect_none(c, 2);
+    hl_cursors_run_read(c, 28);
+    assert_true(hl_cursors_next(c, 2, &s));
+    assert_int_equal(s.offset, 16 + HL_RUN_AHEAD);
+    hl_cursors_run_read(c, 12345); /* no such run: no effect */
+    for (i = 0; i < HL_RUN_AHEAD; i++) {
+        hl_cursors_run_read(c, 16);
+        hl_cursors_run_read(c, 28);
+    }
+    for (i = 0; i < 6; i++) { /* all read: one after the other */
+        assert_true(hl_cursors_next(c, 2, &s));
+        hl_cursors_run_read(c, s.run_end);
+        assert_int_equal(s.run_end, i % 2 ? 28 : 16);
+    }
+    hl_cursors_free(c);
+
+    c = make_runs(64, 1, 2);
+    for (i = 0; i < 3; i++) {
+        assert_true(hl_cursors_next(c, 3, &s));
+        assert_int_equal(s.offset, 2 * i);
+    }
+    hl_cursors_run_read(c, 4);
+    hl_cursors_run_read(c, 2);
+    assert_true(hl_cursors_next(c, 3, &s));
+    assert_int_equal(s.offset, 1);
+    hl_cursors_free(c);
+}
+
 static void bad_layouts_are_refused(void **state)
 {
-    struct hl_cursors_config config = {100, 0, 0};
+    struct hl_cursors_config config = {100, 0, 0, 0};
     struct hl_cursors *c = NULL;
 
     (void)state;
@@ -339,6 +598,14 @@ static void bad_layouts_are_refused(void **state)
     config.part_size = 101; /* one part: any size will do */
     assert_int_equal(hl_cursors_new(&config, NULL, &c), 0);
     hl_cursors_free(c);
+    config.run_max = 8; /* and parts */
+    assert_int_equal(hl_cursors_new(&config, NULL, &c), HAUL_E_INVAL);
+    config.part_size = 0;
+    config.run_max = 9;
+    assert_int_equal(hl_cursors_new(&config, NULL, &c), HAUL_E_INVAL);
+    config.run_max = 8;
+    config.size = HL_SIZE_UNKNOWN;
+    assert_int_equal(hl_cursors_new(&config, NULL, &c), HAUL_E_INVAL);
 }
 
 static double cpu_s(void)
@@ -347,6 +614,33 @@ static double cpu_s(void)
 
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* 400 GiB in runs, every second chunk done. */
+static void runs_over_many_holes_are_fast(void **state)
+{
+    struct hl_cursors_config config = {400 * GIB, MIB, 0, 64 * MIB};
+    struct hl_ranges done;
+    struct hl_cursors *c;
+    struct hl_slice s;
+    uint64_t bytes = 0;
+    double start;
+
+    (void)state;
+    hl_ranges_init(&done);
+    for (uint64_t i = 0; i < 400 * GIB; i += 2 * MIB)
+        assert_int_equal(hl_ranges_add(&done, i, i + MIB), 0);
+    start = cpu_s();
+    assert_int_equal(hl_cursors_new(&config, &done, &c), 0);
+    while (!hl_cursors_exhausted(c)) {
+        assert_true(hl_cursors_next(c, 8, &s));
+        bytes += s.len;
+        hl_cursors_run_read(c, s.run_end);
+    }
+    assert_int_equal(bytes, 200 * GIB);
+    assert_true(cpu_s() - start < 3.0);
+    hl_cursors_free(c);
+    hl_ranges_fini(&done);
 }
 
 /* Every second of 409,600 chunks is done. A walk over them at each call would
@@ -398,7 +692,7 @@ static void resume_at_399_gib_begins_there(void **state)
 
 static void new_without_memory_fails_and_leaks_nothing(void **state)
 {
-    struct hl_cursors_config config = {100, 4, 8};
+    struct hl_cursors_config config = {100, 4, 8, 0};
     struct hl_cursors *c = NULL;
     struct hl_ranges done;
     int n;
@@ -444,8 +738,14 @@ int main(void)
         cmocka_unit_test(unknown_size_goes_on_until_the_source_ends),
         cmocka_unit_test(unknown_size_in_one_part),
         cmocka_unit_test(parts_behind_the_end_of_the_source_close),
+        cmocka_unit_test(what_is_wanted_again_comes_first_and_in_order),
+        cmocka_unit_test(nothing_behind_the_end_is_wanted_again),
+        cmocka_unit_test(runs_bring_every_chunk_once_and_go_on_fairly),
+        cmocka_unit_test(runs_become_shorter_towards_the_end),
+        cmocka_unit_test(runs_take_turns),
         cmocka_unit_test(bad_layouts_are_refused),
         cmocka_unit_test(resume_of_400_gib_full_of_holes_is_fast),
+        cmocka_unit_test(runs_over_many_holes_are_fast),
         cmocka_unit_test(resume_at_399_gib_begins_there),
         cmocka_unit_test(new_without_memory_fails_and_leaks_nothing),
         cmocka_unit_test(without_memory_open_parts_go_on),

@@ -1,4 +1,5 @@
-/* Digests against vectors of xxhsum -H2 0.8.1 and sha256sum; hex. The data is
+/* Digests against vectors of xxhsum -H2 0.8.1, sha256sum and of the standards;
+ * hex. The data is
  * byte i = i * 131 + (i >> 8) * 7 + 5; the lengths touch each code path of
  * XXH3 (0-3, 4-8, 9-16, 17-128, 129-240, more, more than a block). */
 #include <setjmp.h>
@@ -91,7 +92,7 @@ static int teardown(void **state)
 static void expect_hex(const struct hl_digest *d, const uint8_t *out,
                        const char *want)
 {
-    char hex[2 * HL_DIGEST_MAX + 1];
+    char hex[2 * 64 + 1];
 
     hl_hex(out, d->size, hex);
     assert_string_equal(hex, want);
@@ -129,44 +130,166 @@ static void sha256_equals_sha256sum(void **state)
     one_shot_equals_the_tools("sha256", 32);
 }
 
-/* Pieces of 1, 2, 3, … bytes give the digest of the whole. */
-static void ordered_equals_one_shot(void **state)
+struct known {
+    const char *name, *text, *hex;
+};
+
+static const struct known known[] = {
+    /* FIPS 180-4, examples of NIST */
+    {"sha256", "abc",
+     "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+    {"sha512", "abc",
+     "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"
+     "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"},
+    {"sha512",
+     "abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmn"
+     "hijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu",
+     "8e959b75dae313da8cf4f72814fc143f8f7779c6eb9f7fa17299aeadb6889018"
+     "501d289e4900f7e4331b99dec4b5433ac7d329eeb6dd26545e96e55b874be909"},
+    /* RFC 1321 A.5 */
+    {"md5", "", "d41d8cd98f00b204e9800998ecf8427e"},
+    {"md5", "a", "0cc175b9c0f1b6a831c399e269772661"},
+    {"md5", "message digest", "f96b697d7cb7938d525a2f31aaf161d0"},
+    {"md5", "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
+     "d174ab98d277d9f5a5611c2c9f419d9f"},
+    /* the check value of catalogues, and IANA's example of Digest */
+    {"crc32c", "123456789", "e3069283"},
+    {"crc32c", "dog", "0a72a4df"},
+    {"crc32c", "", "00000000"},
+};
+
+static void offered_digests_equal_the_vectors_of_their_standards(void **state)
 {
-    static const char *const names[] = {"xxh128", "sha256"};
-    uint8_t out[HL_DIGEST_MAX];
+    uint8_t out[64];
 
     (void)state;
-    for (size_t n = 0; n < HL_LEN(names); n++) {
-        const struct hl_digest *d = hl_digest_find(names[n]);
+    for (size_t i = 0; i < HL_LEN(known); i++) {
+        const struct hl_digest *d = hl_digest_find_offered(known[i].name);
 
-        for (size_t i = 0; i < HL_LEN(vectors); i++) {
-            void *s = d->ordered_new();
-            size_t at = 0, piece = 1;
-
-            assert_non_null(s);
-            while (at < vectors[i].len) {
-                size_t len = (size_t)hl_min(piece++, vectors[i].len - at);
-
-                d->ordered_update(s, data + at, len);
-                at += len;
-            }
-            d->ordered_final(s, out);
-            d->ordered_free(s);
-            expect_hex(d, out, wanted(i, d));
-        }
+        assert_non_null(d);
+        assert_string_equal(d->name, known[i].name);
+        assert_int_equal(2 * d->size, strlen(known[i].hex));
+        d->run(known[i].text, strlen(known[i].text), out);
+        expect_hex(d, out, known[i].hex);
     }
+}
+
+/* RFC 3720 B.4, which writes the bytes in the order of the wire: the last one
+ * first. */
+static void crc32c_equals_the_vectors_of_iscsi(void **state)
+{
+    static const uint8_t read_pdu[48] = {
+        0x01, 0xc0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x14, 0x00, 0x00, 0x00, 0x00, 0x00, 0x04, 0x00,
+        0x00, 0x00, 0x00, 0x14, 0x00, 0x00, 0x00, 0x18, 0x28, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00};
+    const struct hl_digest *d = hl_digest_find_offered("crc32c");
+    uint8_t zeros[32] = {0}, ones[32], up[32], down[32], out[4];
+
+    (void)state;
+    memset(ones, 0xff, sizeof(ones));
+    for (uint8_t i = 0; i < 32; i++) {
+        up[i] = i;
+        down[i] = (uint8_t)(31 - i);
+    }
+    d->run(zeros, 32, out);
+    expect_hex(d, out, "8a9136aa");
+    d->run(ones, 32, out);
+    expect_hex(d, out, "62a8ab43");
+    d->run(up, 32, out);
+    expect_hex(d, out, "46dd794e");
+    d->run(down, 32, out);
+    expect_hex(d, out, "113fdb5c");
+    d->run(read_pdu, sizeof(read_pdu), out);
+    expect_hex(d, out, "d9963a56");
+}
+
+/* On a processor without SSE4.2 both are the table. */
+static void crc32c_of_table_and_processor_are_equal(void **state)
+{
+    static const size_t lens[] = {0, 1, 7, 8, 9, 15, 16, 255, 4096, 65543};
+
+    (void)state;
+    assert_int_equal(hl_crc32c(0, "123456789", 9, true), 0xe3069283);
+    for (size_t i = 0; i < HL_LEN(lens); i++)
+        for (size_t at = 0; at < 16; at++)
+            assert_int_equal(
+                hl_crc32c((uint32_t)at, data + at, lens[i], true),
+                hl_crc32c((uint32_t)at, data + at, lens[i], false));
+}
+
+/* Pieces of 1, 2, 3, … bytes give the digest of the whole. */
+static void check_ordered(const struct hl_digest *d, const uint8_t *from,
+                          size_t size, const char *want)
+{
+    void *s = d->ordered_new();
+    size_t at = 0, piece = 1;
+    uint8_t out[64];
+
+    assert_non_null(s);
+    while (at < size) {
+        size_t len = (size_t)hl_min(piece++, size - at);
+
+        d->ordered_update(s, from + at, len);
+        at += len;
+    }
+    d->ordered_final(s, out);
+    d->ordered_free(s);
+    expect_hex(d, out, want);
+}
+
+static void ordered_equals_one_shot(void **state)
+{
+    static const char *const names[] = {"xxh128", "sha256", "sha512", "md5",
+                                        "crc32c"};
+    char hex[2 * 64 + 1];
+    uint8_t out[64];
+
+    (void)state;
+    for (size_t i = 0; i < HL_LEN(known); i++)
+        check_ordered(hl_digest_find_offered(known[i].name),
+                      (const uint8_t *)known[i].text, strlen(known[i].text),
+                      known[i].hex);
+    for (size_t n = 0; n < HL_LEN(names); n++)
+        for (size_t i = 0; i < HL_LEN(vectors); i++) {
+            const struct hl_digest *d = hl_digest_find_offered(names[n]);
+
+            d->run(data, vectors[i].len, out);
+            hl_hex(out, d->size, hex);
+            check_ordered(d, data, vectors[i].len, n < 2 ? wanted(i, d) : hex);
+        }
 }
 
 static void run_writes_no_more_than_its_size(void **state)
 {
-    const struct hl_digest *d = hl_digest_find("xxh128");
-    uint8_t out[HL_DIGEST_MAX];
+    static const char *const names[] = {"xxh128", "sha256", "sha512", "md5",
+                                        "crc32c"};
+    uint8_t out[80];
 
     (void)state;
-    memset(out, 0xa5, sizeof(out));
-    d->run("x", 1, out);
-    for (size_t i = d->size; i < sizeof(out); i++)
-        assert_int_equal(out[i], 0xa5);
+    for (size_t n = 0; n < HL_LEN(names); n++) {
+        const struct hl_digest *d = hl_digest_find_offered(names[n]);
+
+        memset(out, 0xa5, sizeof(out));
+        d->run("x", 1, out);
+        for (size_t i = d->size; i < sizeof(out); i++)
+            assert_int_equal(out[i], 0xa5);
+    }
+}
+
+/* A manifest that names one of 64 bytes must not get it. */
+static void only_own_digests_may_be_asked_for(void **state)
+{
+    (void)state;
+    assert_ptr_equal(hl_digest_find("xxh128"),
+                     hl_digest_find_offered("xxh128"));
+    assert_ptr_equal(hl_digest_find("sha256"),
+                     hl_digest_find_offered("sha256"));
+    assert_null(hl_digest_find("sha512"));
+    assert_null(hl_digest_find("md5"));
+    assert_null(hl_digest_find("crc32c"));
+    assert_null(hl_digest_find_offered("sha1"));
+    assert_null(hl_digest_find_offered(""));
 }
 
 static void unknown_names_are_not_found(void **state)
@@ -221,8 +344,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(xxh128_equals_xxhsum),
         cmocka_unit_test(sha256_equals_sha256sum),
+        cmocka_unit_test(offered_digests_equal_the_vectors_of_their_standards),
+        cmocka_unit_test(crc32c_equals_the_vectors_of_iscsi),
+        cmocka_unit_test(crc32c_of_table_and_processor_are_equal),
         cmocka_unit_test(ordered_equals_one_shot),
         cmocka_unit_test(run_writes_no_more_than_its_size),
+        cmocka_unit_test(only_own_digests_may_be_asked_for),
         cmocka_unit_test(unknown_names_are_not_found),
         cmocka_unit_test(hex_is_lower_case_and_ended),
         cmocka_unit_test(unhex_takes_exactly_the_digits),

@@ -19,7 +19,15 @@ struct fake {
     struct hl_object object;
     uint64_t size;             /* of the source */
     uint64_t slow_at, slow_ns; /* a read behind that takes so long */
-    bool lose_all, hang_sync;
+    uint64_t run_max;          /* of the source */
+    uint64_t run_ends[64];     /* that reads named, until the first answer */
+    uint32_t reads, run_count;
+    uint64_t longest;
+    bool fail_read; /* the third; comes again alone */
+    uint64_t alone; /* offset of that */
+    bool ordered, lose_all, hang_sync;
+    uint64_t busy_ns; /* the first write is to come again after that */
+    uint64_t busy_at_ns, written_at_ns;
     struct hl_timer timer;
     struct hl_op *held; /* comes back with the timer or unstall() */
     uint32_t unstall_calls, syncs, commits;
@@ -91,12 +99,40 @@ static void fake_open(struct hl_object *obj, struct hl_open *op)
 
     op->identity.size = f->size;
     op->layout.caps = HL_CAP_SEEK | HL_CAP_DURABLE;
+    if (f->ordered)
+        op->layout.caps |= HL_CAP_ORDERED;
+    op->layout.run_max = f->run_max;
     answer(f, &op->op, 0);
+}
+
+/* Notes the runs of the reads that are asked for before one is answered. */
+static void note_run(struct fake *f, const struct hl_io *op)
+{
+    uint32_t i;
+
+    assert_true(op->run_end >= op->offset + op->len);
+    if (f->alone && op->offset == f->alone)
+        assert_int_equal(op->run_end, op->offset + op->len);
+    if (f->reads++ >= 24)
+        return;
+    for (i = 0; i < f->run_count && f->run_ends[i] != op->run_end; i++)
+        ;
+    if (i < f->run_count)
+        return;
+    f->run_ends[f->run_count++] = op->run_end;
+    f->longest = hl_max(f->longest, op->run_end - op->offset);
 }
 
 static void fake_read(struct hl_object *obj, struct hl_io *op)
 {
     struct fake *f = fake_of(obj);
+
+    note_run(f, op);
+    if (f->fail_read && f->reads == 3) {
+        f->alone = op->offset;
+        answer(f, &op->op, HAUL_E_REMOTE_IO);
+        return;
+    }
 
     op->done = op->len;
     if (f->slow_ns && op->offset >= f->slow_at && !f->held) {
@@ -113,7 +149,17 @@ static void fake_write(struct hl_object *obj, struct hl_io *op)
 {
     struct fake *f = fake_of(obj);
     struct hl_error lost = {0};
+    uint64_t now = hl_loop_now(f->endpoint.env->loop);
 
+    if (f->busy_ns && !f->busy_at_ns) {
+        f->busy_at_ns = now;
+        hl_err(&op->op.error, HAUL_E_REMOTE_BUSY, 0, "busy");
+        op->op.error.retry_after_ns = f->busy_ns;
+        answer(f, &op->op, HAUL_E_REMOTE_BUSY);
+        return;
+    }
+    if (op->offset == 0)
+        f->written_at_ns = now;
     answer(f, &op->op, 0);
     if (f->lose_all) {
         hl_err(&lost, HAUL_E_NOMEM, 0, "out of memory");
@@ -367,11 +413,56 @@ static void a_cancel_behind_the_commit_comes_too_late(void **state)
     end(&w);
 }
 
+/* Four runs at once: long ones, or two chunks each when the target wants the
+ * order. What is read again is read alone. */
+static void a_source_with_runs_is_read_in_several_places(void **state)
+{
+    struct world w;
+
+    (void)state;
+    for (int ordered = 0; ordered < 2; ordered++) {
+        begin(&w, 400 * CHUNK);
+        w.source.run_max = 20 * CHUNK;
+        w.source.fail_read = true;
+        w.target.ordered = ordered;
+        assert_int_equal(
+            hl_opts_set_i64(w.opts, 0, HAUL_OPT_CONNECTIONS, 4, NULL), 0);
+        start(&w);
+        steps(&w, &w.source.reads); /* those that are asked for at once */
+        assert_int_equal(w.source.reads, ordered ? 8 : 16);
+        assert_int_equal(w.source.run_count, 4);
+        assert_int_equal(w.source.longest, (ordered ? 2 : 20) * CHUNK);
+        steps(&w, NULL);
+        assert_int_equal(w.rc, 0);
+        assert_true(w.source.alone > 0);
+        end(&w);
+    }
+}
+
+static void a_target_is_left_alone_as_long_as_it_asks(void **state)
+{
+    struct world w;
+
+    (void)state;
+    begin(&w, 3 * CHUNK);
+    w.target.busy_ns = 45 * HL_NS_PER_S;
+    start(&w);
+    steps(&w, NULL);
+    assert_int_equal(w.rc, 0);
+    assert_true(w.target.written_at_ns >=
+                w.target.busy_at_ns + 45 * HL_NS_PER_S);
+    assert_true(w.target.written_at_ns <
+                w.target.busy_at_ns + 46 * HL_NS_PER_S);
+    end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_lost_ends_the_transfer_at_once),
         cmocka_unit_test(a_target_without_work_is_not_stalled),
+        cmocka_unit_test(a_source_with_runs_is_read_in_several_places),
+        cmocka_unit_test(a_target_is_left_alone_as_long_as_it_asks),
         cmocka_unit_test(a_commit_that_waits_for_a_dead_sync_goes_on),
         cmocka_unit_test(a_cancel_while_commit_waits_for_a_sync_ends),
         cmocka_unit_test(a_cancel_behind_the_commit_comes_too_late),

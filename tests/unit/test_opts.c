@@ -122,7 +122,7 @@ static void the_table_is_walked_to_its_end(void **state)
     assert_string_equal(first->name, "resume");
     for (info = first; info; info = haul_opt_next(info)) {
         assert_ptr_equal(hl_opt_info(info->id), info);
-        assert_true(info->type >= HAUL_OPT_SIZE && info->type <= HAUL_OPT_FILE);
+        assert_true(info->type >= HAUL_OPT_SIZE && info->type <= HAUL_OPT_LIST);
         assert_int_equal(info->argument == NULL, info->type == HAUL_OPT_FLAG);
         memory += strcmp(info->name, "memory") == 0;
         count++;
@@ -181,6 +181,35 @@ static void a_text_is_copied(void **state)
     assert_int_equal(hl_opts_set_str(o, 0, HAUL_OPT_RESUME, text, NULL), 0);
     memset(text, 'x', 5);
     assert_string_equal(hl_opts_str(o, HAUL_OPT_RESUME), "never");
+}
+
+static void each_setting_of_a_list_adds_a_line(void **state)
+{
+    struct hl_opts *o = *state;
+    struct hl_error e = {0};
+    const int id = HAUL_OPT_HEADER;
+
+    assert_int_equal(hl_opt_info(id)->type, HAUL_OPT_LIST);
+    assert_int_equal(HAUL_OPT_LIST, 8); /* part of the ABI */
+    assert_null(hl_opts_str(o, id));
+    assert_int_equal(hl_opts_set_str(o, 0, id, "A: 1", NULL), 0);
+    assert_string_equal(hl_opts_str(o, id), "A: 1");
+    assert_int_equal(hl_opts_set_str(o, 0, id, "", NULL), 0);
+    assert_int_equal(hl_opts_set_str(o, 0, id, "@file", NULL), 0);
+    assert_string_equal(hl_opts_str(o, id), "A: 1\n\n@file");
+    assert_int_equal(hl_opts_set_str(o, 0, id, "B: 2\nC: 3", &e), HAUL_E_INVAL);
+    assert_string_equal(e.message, "a line break stands in a value for option "
+                                   "'header'");
+    assert_int_equal(hl_opts_set_str(o, 0, id, "B: 2\r", NULL), HAUL_E_INVAL);
+    assert_int_equal(hl_opts_set_i64(o, 0, id, 1, NULL), HAUL_E_INVAL);
+    hl_mem_fail_at(1, false);
+    assert_int_equal(hl_opts_set_str(o, 0, id, "D: 4", NULL), HAUL_E_NOMEM);
+    assert_string_equal(hl_opts_str(o, id), "A: 1\n\n@file");
+    assert_int_equal(hl_opts_set_str(o, 0, id, NULL, NULL), 0);
+    assert_null(hl_opts_str(o, id));
+    assert_false(hl_opts_is_set(o, id));
+    assert_int_equal(hl_opts_set_str(o, 0, id, "E: 5", NULL), 0);
+    assert_string_equal(hl_opts_str(o, id), "E: 5");
 }
 
 static void ranges_are_inclusive(void **state)
@@ -339,6 +368,7 @@ int main(void)
         TEST(unset_options_have_their_defaults),
         TEST(values_are_kept_until_reset),
         TEST(a_text_is_copied),
+        TEST(each_setting_of_a_list_adds_a_line),
         TEST(ranges_are_inclusive),
         TEST(words_are_checked_against_the_list),
         TEST(messages_name_option_value_and_range),

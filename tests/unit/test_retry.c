@@ -139,6 +139,43 @@ static void outage_lasts_until_give_up_and_not_longer(void **state)
     assert_false(again(&policy, &r, HAUL_E_STALLED, start + 3600 * S));
 }
 
+/* A part that is confirmed as a whole: outages are counted like the rest. */
+static void a_counted_part_is_tried_as_often_as_asked(void **state)
+{
+    static const int codes[] = {HAUL_E_RESET, HAUL_E_PROTO, HAUL_E_CONNECT};
+    struct hl_random random = {42};
+    uint64_t day = 86400 * S, at_ns = 0;
+    struct hl_retry r = {0};
+
+    (void)state;
+    for (uint64_t i = 0; i < 3; i++) {
+        uint64_t now = (i + 1) * day;
+
+        assert_true(
+            hl_retry_counted(&policy, &r, codes[i], now, &random, &at_ns));
+        assert_true(at_ns >= now + hl_retry_backoff_ns((uint32_t)i + 1) / 2);
+        assert_true(at_ns <= now + hl_retry_backoff_ns((uint32_t)i + 1));
+    }
+    assert_false(
+        hl_retry_counted(&policy, &r, HAUL_E_RESET, 4 * day, &random, &at_ns));
+    r.tries = 0;
+    assert_false(
+        hl_retry_counted(&policy, &r, HAUL_E_REMOTE, 4 * day, &random, &at_ns));
+}
+
+static void the_remote_may_ask_for_more_time(void **state)
+{
+    struct hl_error err = {.retry_after_ns = 7 * S};
+
+    (void)state;
+    assert_int_equal(hl_retry_at(12 * S, 10 * S, &err), 17 * S);
+    assert_int_equal(hl_retry_at(18 * S, 10 * S, &err), 18 * S);
+    err.retry_after_ns = 0;
+    assert_int_equal(hl_retry_at(12 * S, 10 * S, &err), 12 * S);
+    err.retry_after_ns = UINT64_MAX;
+    assert_int_equal(hl_retry_at(12 * S, 10 * S, &err), UINT64_MAX);
+}
+
 static void progress_ends_an_outage(void **state)
 {
     struct hl_retry r = {.answered = true};
@@ -171,6 +208,8 @@ int main(void)
         cmocka_unit_test(no_retries_means_none_for_outages_too),
         cmocka_unit_test(end_that_never_answered_fails_after_the_first_tries),
         cmocka_unit_test(outage_lasts_until_give_up_and_not_longer),
+        cmocka_unit_test(a_counted_part_is_tried_as_often_as_asked),
+        cmocka_unit_test(the_remote_may_ask_for_more_time),
         cmocka_unit_test(progress_ends_an_outage),
         cmocka_unit_test(count_of_tries_does_not_wrap),
     };

@@ -137,6 +137,8 @@ static void urls_are_taken_apart(void **state)
         {"https://h?a=1", "https", 0, 0, "h", 0, "/", "a=1", true},
         {"https://h/p/?a=%41&b", "https", 0, 0, "h", 0, "/p/", "a=%41&b", true},
         {"https://h/~/x?", "https", 0, 0, "h", 0, "/~/x", "", false},
+        {"put+https://h/p/", "put+https", 0, 0, "h", 0, "/p/", 0, true},
+        {"post+https://h/p/", "post+https", 0, 0, "h", 0, "/p/", 0, false},
         {"tus+https://h/x", "tus+https", 0, 0, "h", 0, "/x", 0, false},
         {"s3://bucket/key", "s3", 0, 0, "bucket", 0, "/key", 0, false},
     };
@@ -246,6 +248,65 @@ static void messages_say_what_is_wrong_without_secrets(void **state)
     assert_string_equal(e.message, "cannot understand '': it is empty");
 }
 
+static void check_raw(const char *text, const char *raw, const char *path,
+                      const char *query)
+{
+    struct hl_url u;
+
+    if (hl_url_parse(text, &u, NULL))
+        fail_msg("refused: %s", text);
+    check_text(text, u.raw, raw);
+    check_text(text, u.path, path);
+    check_text(text, u.query, query);
+    hl_url_fini(&u);
+}
+
+static void raw_is_the_path_as_it_was_typed(void **state)
+{
+    (void)state;
+    check_raw("https://h/a%2Fb/%c3%BC;x=1,2&+@:$!*'()~[]", /* as it is */
+              "/a%2Fb/%c3%BC;x=1,2&+@:$!*'()~[]",
+              "/a/b/\xc3\xbc;x=1,2&+@:$!*'()~[]", NULL);
+    check_raw("https://joe:pw@h:1/x?y=%41", "/x", "/x", "y=%41");
+    check_raw("https://h", "/", "/", NULL);
+    check_raw("https://h?x", "/", "/", "x");
+    check_raw("s3://bucket/k%20y?v", "/k%20y", "/k y", "v");
+    check_raw("https://h/../%2e%2E/", "/../%2e%2E/", "/../../", NULL);
+    /* not in the others */
+    check_raw("sftp://h/a%20b", NULL, "/a b", NULL);
+    check_raw("file:///a%20b", NULL, "/a b", NULL);
+    check_raw("h:a%20b", NULL, "a%20b", NULL);
+    check_raw("/a%20b", NULL, "/a%20b", NULL);
+    check_raw("mem:null?x", NULL, "null", "x");
+}
+
+/* Nothing that a request line cannot hold, however it was typed. */
+static void raw_is_escaped_where_it_must_be(void **state)
+{
+    (void)state;
+    check_raw("https://h/a b\tc\x7f", "/a%20b%09c%7F", "/a b\tc\x7f", NULL);
+    check_raw("https://h/\xc3\xbc\xff%20", "/%C3%BC%FF%20", "/\xc3\xbc\xff ",
+              NULL);
+    check_raw("https://h/x?q=a b&\xc3\xbc=%20", "/x", "/x",
+              "q=a%20b&%C3%BC=%20");
+    check_raw("mem:x?a b", NULL, "x", "a b");
+}
+
+static void a_fragment_is_dropped_where_http_is_spoken(void **state)
+{
+    (void)state;
+    check_raw("https://h/a#b?c", "/a", "/a", NULL);
+    check_raw("http://h/a?b=1#c", "/a", "/a", "b=1");
+    check_raw("put+https://h/a#", "/a", "/a", NULL);
+    check_raw("post+http://h#x/y", "/", "/", NULL);
+    check_raw("tus+https://h/%23#x", "/%23", "/#", NULL);
+    check_raw("HTTPS://h?#", "/", "/", "");
+    check_raw("s3://bucket/a#b", "/a#b", "/a#b", NULL);
+    check_raw("sftp://h/a#b", NULL, "/a#b", NULL);
+    check_raw("/a#b", NULL, "/a#b", NULL);
+    check_raw("h:a#b", NULL, "a#b", NULL);
+}
+
 static void check_display(const char *text, const char *want)
 {
     struct hl_url u;
@@ -271,6 +332,7 @@ static void display_reads_back_as_the_same_name(void **state)
     check_display("sftp://jo%40e@[::1]:2222/a%25%0bb%7f",
                   "sftp://jo%40e@[::1]:2222/a%25%0Bb%7F");
     check_display("https://h:65535/a%3fb?x=1&y", "https://h:65535/a%3Fb?x=1&y");
+    check_display("https://h/a%2fb c#d", "https://h/a/b c");
     check_display("mem:gen?size=4gi&seed=1", "mem:gen?size=4gi&seed=1");
     check_display("mem:null", "mem:null");
 }
@@ -341,13 +403,14 @@ static void queries_are_looked_up_by_whole_keys(void **state)
 }
 
 static void check_append(const char *text, const char *name, const char *path,
-                         bool folder)
+                         const char *raw, bool folder)
 {
     struct hl_url u;
 
     assert_int_equal(hl_url_parse(text, &u, NULL), 0);
     assert_int_equal(hl_url_append(&u, name), 0);
     assert_string_equal(u.path, path);
+    check_text(text, u.raw, raw);
     assert_int_equal(u.folder, folder);
     hl_url_fini(&u);
 }
@@ -355,11 +418,20 @@ static void check_append(const char *text, const char *name, const char *path,
 static void a_name_is_appended_with_one_slash(void **state)
 {
     (void)state;
-    check_append("/a", "x", "/a/x", false);
-    check_append("/a/", "x", "/a/x", false);
-    check_append("/", "x", "/x", false);
-    check_append("h:", "x", "x", false); /* not "/x" */
-    check_append("h:a", "x/", "a/x/", true);
+    check_append("/a", "x", "/a/x", NULL, false);
+    check_append("/a/", "x", "/a/x", NULL, false);
+    check_append("/", "x", "/x", NULL, false);
+    check_append("h:", "x", "x", NULL, false); /* not "/x" */
+    check_append("h:a", "x/", "a/x/", NULL, true);
+    check_append("https://h", "x", "/x", "/x", false);
+    check_append("https://h/a%2Fb?q", "x y%\xc3\xbc?#&+",
+                 "/a/b/x y%\xc3\xbc?#&+", "/a%2Fb/x%20y%25%C3%BC%3F%23%26%2B",
+                 false);
+    check_append("put+https://h/d/", "a/b-._~1", "/d/a/b-._~1", "/d/a/b-._~1",
+                 false);
+    check_append("https://h/d/", "e/", "/d/e/", "/d/e/", true);
+    /* a path that ends in an escaped slash */
+    check_append("https://h/d%2F", "e", "/d/e", "/d%2F/e", false);
 }
 
 static void check_basename(const char *text, const char *want)
@@ -424,6 +496,7 @@ static void a_copy_is_complete_and_its_own(void **state)
     assert_int_equal(b.port, 8);
     assert_string_equal(b.path, "/p/");
     assert_string_equal(b.query, "q=1");
+    assert_string_equal(b.raw, "/p/");
     assert_true(b.folder);
     hl_url_fini(&b);
     hl_url_fini(&b); /* is empty now */
@@ -461,8 +534,11 @@ static void every_failed_allocation_leaves_nothing(void **state)
         hl_url_fini(&v);
         hl_mem_fail_at(1, false);
         assert_null(hl_url_display(&u));
-        hl_mem_fail_at(1, false);
-        assert_int_equal(hl_url_append(&u, "x"), HAUL_E_NOMEM);
+        for (int n = 1; n <= (u.raw ? 2 : 1); n++) {
+            hl_mem_fail_at(n, false);
+            assert_int_equal(hl_url_append(&u, "new"), HAUL_E_NOMEM);
+            assert_null(strstr(u.path, "new"));
+        }
         hl_mem_fail_at(0, false);
         hl_url_fini(&u);
     }
@@ -479,6 +555,9 @@ int main(void)
         TEST(test_drivers_keep_the_rest_as_it_is),
         TEST(what_cannot_be_understood_is_refused),
         TEST(messages_say_what_is_wrong_without_secrets),
+        TEST(raw_is_the_path_as_it_was_typed),
+        TEST(raw_is_escaped_where_it_must_be),
+        TEST(a_fragment_is_dropped_where_http_is_spoken),
         TEST(display_reads_back_as_the_same_name),
         TEST(display_shows_no_credential),
         TEST(queries_are_looked_up_by_whole_keys),
