@@ -8,7 +8,8 @@
 #   make install    DESTDIR, PREFIX
 #
 # V=1 shows commands, SAN=address|thread builds with sanitizers, DEBUG=1 turns
-# assertions on, WERROR=1 makes warnings errors, WITH_SFTP=0 leaves SFTP out.
+# assertions on, WERROR=1 makes warnings errors, WITH_SFTP=0 and WITH_HTTP=0
+# leave a driver out.
 
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
@@ -19,6 +20,7 @@ MANDIR ?= $(PREFIX)/share/man
 CC ?= gcc
 PKG_CONFIG ?= pkg-config
 WITH_SFTP ?= 1
+WITH_HTTP ?= 1
 Q := $(if $(V),,@)
 
 VERSION := $(shell awk '/define HAUL_VERSION_(MAJOR|MINOR|PATCH)/ \
@@ -29,6 +31,10 @@ PKGS := liburing libxxhash sqlite3 libcrypto
 ifeq ($(WITH_SFTP),1)
 PKGS += libssh
 FEATURES += -DHL_WITH_SFTP
+endif
+ifeq ($(WITH_HTTP),1)
+PKGS += libcurl libssl
+FEATURES += -DHL_WITH_HTTP
 endif
 
 # Each warning found a real bug in code like this; -Wconversion and -Wcast-qual
@@ -75,6 +81,9 @@ LIB_SRC := $(wildcard $(addsuffix /*.c,$(DIRS)))
 ifneq ($(WITH_SFTP),1)
 LIB_SRC := $(filter-out $(wildcard io/sftp*.c io/ssh*.c),$(LIB_SRC))
 endif
+ifneq ($(WITH_HTTP),1)
+LIB_SRC := $(filter-out $(wildcard io/http*.c),$(LIB_SRC))
+endif
 CLI_SRC := $(wildcard cli/*.c)
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
@@ -120,6 +129,11 @@ TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 ifneq ($(WITH_SFTP),1)
 FUZZ_SRC := $(filter-out %/fuzz_sftp_reply.c,$(FUZZ_SRC))
+endif
+ifneq ($(WITH_HTTP),1)
+FUZZ_SRC := $(filter-out %/fuzz_http_header.c,$(FUZZ_SRC))
+TEST_SRC := $(filter-out %/test_http_header.c %/test_http_client.c,$(TEST_SRC))
+TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
 endif
 FUZZ_BIN := $(FUZZ_SRC:%.c=$(B)/%)
 API_SRC := $(filter-out tests/api/header_%,$(wildcard tests/api/*.c))

@@ -1,6 +1,7 @@
 /*
  * The command line. Options may stand before and behind operands; "--" ends
- * them; "--name value" and "--name=value" mean the same. The last one counts.
+ * them; "--name value" and "--name=value" mean the same. The last one counts,
+ * but of a list all do.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -166,15 +167,16 @@ static int set_own(struct args *a, enum cli_option id, const char *text)
     return 0;
 }
 
-static int set_value(struct args *a, const struct haul_opt_info *o,
-                     const char *text)
+static int set_value(struct args *a, const struct haul_opt_info *o, char *text)
 {
-    int i;
+    int i = 0;
 
     if (o >= own && o < own + OWN_COUNT)
         return set_own(a, (enum cli_option)o->id, text);
-    for (i = 0; i < a->value_count && a->values[i].option != o; i++)
-        ;
+    if (o->type == HAUL_OPT_LIST)
+        i = a->value_count;
+    while (i < a->value_count && a->values[i].option != o)
+        i++;
     if (i == ARGS_VALUES_MAX) {
         text_say("too many options");
         return HAUL_E_INVAL;
@@ -191,7 +193,8 @@ static int set_value(struct args *a, const struct haul_opt_info *o,
 /* The option in argv[*i], with its value behind '=' or in the next word. */
 static int take_option(struct args *a, int argc, char **argv, int *i)
 {
-    const char *word = argv[*i], *name = word + 2;
+    static char on[] = "1";
+    char *word = argv[*i], *name = word + 2;
     size_t len = strcspn(name, "=");
     const struct haul_opt_info *o;
 
@@ -202,7 +205,7 @@ static int take_option(struct args *a, int argc, char **argv, int *i)
         return refuse_unknown(word, strcspn(word + strspn(word, "-"), "="));
     if (o->type == HAUL_OPT_FLAG) {
         if (!name[len])
-            return set_value(a, o, "1");
+            return set_value(a, o, on);
         text_say("option '--%s' takes no value", o->name);
         return HAUL_E_INVAL;
     }
@@ -270,21 +273,4 @@ int args_check_groups(const struct args *a, const char *command,
         return HAUL_E_INVAL;
     }
     return 0;
-}
-
-void args_wipe_password(char *url)
-{
-    char *login = strstr(url, "://"), *at, *colon, *end;
-
-    if (!login)
-        return;
-    login += 3;
-    end = login + strcspn(login, "/");
-    at = memrchr(login, '@', (size_t)(end - login));
-    colon = at ? memchr(login, ':', (size_t)(at - login)) : NULL;
-    if (!colon)
-        return;
-    end += strlen(end);
-    memmove(colon, at, (size_t)(end - at));
-    explicit_bzero(colon + (end - at), (size_t)(at - colon));
 }

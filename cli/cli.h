@@ -30,6 +30,11 @@ void text_clock(char *out, size_t cap, double seconds);
  * never inside a character; text_put() writes all. */
 void text_escape(char *out, size_t cap, const char *text);
 void text_put(FILE *out, const char *text);
+/* Lines of a foreign text, which holds len bytes and a NUL, each behind two
+ * spaces and with a newline. */
+void text_put_lines(FILE *out, const char *text, size_t len);
+/* At most max of len bytes, without half a character at the end. */
+size_t text_whole(const char *text, size_t len, size_t max);
 /* Bytes of the UTF-8 character at s, 0 when there is none. */
 size_t text_utf8(const char *s);
 /* Cuts s behind so many characters. */
@@ -48,12 +53,18 @@ struct json {
     bool more; /* a comma is due */
 };
 void json_begin(struct json *j, FILE *out);
+/* NULL is null. */
 void json_text(struct json *j, const char *key, const char *value);
+/* len bytes, and one more that may be looked at. */
+void json_bytes(struct json *j, const char *key, const char *value, size_t len);
 /* UINT64_MAX is null. */
 void json_u64(struct json *j, const char *key, uint64_t value);
 /* Negative is null. */
 void json_seconds(struct json *j, const char *key, double value);
 void json_bool(struct json *j, const char *key, bool value);
+/* An object inside; its members come in between. */
+void json_open(struct json *j, const char *key);
+void json_close(struct json *j);
 /* Flushes. */
 void json_end(struct json *j);
 
@@ -79,15 +90,16 @@ enum progress_mode {
 };
 
 #define ARGS_WORDS_MAX 6
-#define ARGS_VALUES_MAX 64 /* more than there are options */
+#define ARGS_VALUES_MAX 128 /* more than there are options, and lists */
 
 struct args {
     char *words[ARGS_WORDS_MAX]; /* inside argv; [0] is the command */
     int word_count;
     struct {
         const struct haul_opt_info *option;
-        const char *text;
-    } values[ARGS_VALUES_MAX]; /* of the library, each option once */
+        char *text;            /* inside argv, or "1" */
+    } values[ARGS_VALUES_MAX]; /* of the library, each option once, but a
+                                * list as often as it was given */
     int value_count;
     enum progress_mode progress;
     int progress_fd; /* -1: not given */
@@ -108,8 +120,12 @@ bool args_in_groups(const struct haul_opt_info *option, const char *groups);
 int args_check_groups(const struct args *a, const char *command,
                       const char *groups);
 
-/* Takes the password out of a URL inside argv, so that ps shows it no more. */
-void args_wipe_password(char *url);
+/* ---- wipe.c: secrets leave the command line ---- */
+
+/* A password, and what looks like a credential in a query; inside argv. */
+void wipe_url(char *url);
+/* The values of --header and --proxy that hold a secret. */
+void wipe_options(const struct args *a);
 
 /* ---- The commands, each in a file of its own ---- */
 
@@ -152,7 +168,8 @@ struct progress {
     /* Set by the command before progress_start(). */
     const char *source, *target; /* as typed, without password, or NULL */
     bool verify;                 /* target is compared with a manifest */
-    bool continues;              /* the same command continues */
+    bool continues;              /* the same command continues, if the target
+                                  * can */
     bool summary;                /* say what was done at the end */
 
     /* The rest belongs to progress.c. */
@@ -164,8 +181,10 @@ struct progress {
     bool painted;
     bool paused;
     uint32_t state;
-    uint64_t acked; /* seen last */
-    int retry_code; /* since acked last grew, 0 none */
+    bool late;      /* the target confirms everything at its end only; stays
+                     * so once it was told */
+    uint64_t moved; /* seen last: acknowledged, or sent when late */
+    int retry_code; /* since that last grew, 0 none */
     uint32_t retry_count;
     struct {
         int code;
@@ -184,6 +203,9 @@ int progress_end(struct progress *p, const struct haul_result *r,
                  const struct haul_error *error);
 /* A line between the bars. Any thread. */
 void progress_say(struct progress *p, const char *text);
+/* Does the same command go on where this one was? False while that is not
+ * known yet. Main thread. */
+bool progress_continues(const struct progress *p);
 /* A haul_log_fn; user is a struct progress. */
 void progress_log(void *user, int level, const char *area, const char *line);
 /* Keeps the bar away while the terminal is used for something else. */

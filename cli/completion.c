@@ -24,10 +24,43 @@ static void print_names(const char *groups)
             printf(" --%s", o->name);
 }
 
-static void print_bash(void)
+/* "--header @FILE". Bash hands out '@' as a word of its own, and yet takes it
+ * for a part of the word that is replaced. */
+static void print_bash_list(void)
+{
+    fputs("[[ $prev == @ || $cur == @* ]] || return\n"
+          "        COMPREPLY=($(compgen -P @ -f -- \"${cur#@}\"))\n"
+          "        if [[ ${#COMPREPLY[@]} = 1 && -d ${COMPREPLY#@} ]]; then\n"
+          "            COMPREPLY+=/; compopt -o nospace\n"
+          "        fi\n"
+          "        return ;;\n",
+          stdout);
+}
+
+static void print_bash_values(void)
 {
     const struct haul_opt_info *o = NULL;
 
+    while ((o = args_option_next(o))) {
+        if (!o->argument)
+            continue;
+        printf("    --%s%s) ", o->name, o->type == HAUL_OPT_LIST ? "|@" : "");
+        if (o->type == HAUL_OPT_WORD) {
+            fputs("COMPREPLY=($(compgen -W '", stdout);
+            print_words(o->argument);
+            fputs("' -- \"$cur\")); return ;;\n", stdout);
+        } else if (o->type == HAUL_OPT_FILE) {
+            fputs("compopt -o default; return ;;\n", stdout);
+        } else if (o->type == HAUL_OPT_LIST) {
+            print_bash_list();
+        } else {
+            fputs("return ;;\n", stdout);
+        }
+    }
+}
+
+static void print_bash(void)
+{
     fputs("# bash completion for haul, made by 'haul completion bash'\n"
           "_haul()\n{\n"
           "    local cur=${COMP_WORDS[COMP_CWORD]}\n"
@@ -41,20 +74,7 @@ static void print_bash(void)
     fputs(") command=$word; break ;;\n        esac\n    done\n"
           "    COMPREPLY=()\n    case $prev in\n",
           stdout);
-    while ((o = args_option_next(o))) {
-        if (!o->argument)
-            continue;
-        printf("    --%s) ", o->name);
-        if (o->type == HAUL_OPT_WORD) {
-            fputs("COMPREPLY=($(compgen -W '", stdout);
-            print_words(o->argument);
-            fputs("' -- \"$cur\")); return ;;\n", stdout);
-        } else if (o->type == HAUL_OPT_FILE) {
-            fputs("compopt -o default; return ;;\n", stdout);
-        } else {
-            fputs("return ;;\n", stdout);
-        }
-    }
+    print_bash_values();
     fputs("    esac\n    case $command,$cur in\n    ,*) COMPREPLY=($(compgen "
           "-W '",
           stdout);
@@ -76,10 +96,14 @@ static void print_bash(void)
           stdout);
 }
 
-/* In brackets and quotes of zsh: these three have a meaning there. */
+/* In brackets and quotes of zsh: these have a meaning there. */
 static void print_quoted(const char *s)
 {
     for (; *s; s++) {
+        if (*s == '\'') {
+            fputs("'\\''", stdout);
+            continue;
+        }
         if (strchr("[]:", *s))
             putchar('\\');
         putchar(*s);
@@ -88,7 +112,8 @@ static void print_quoted(const char *s)
 
 static void print_zsh_option(const struct haul_opt_info *o)
 {
-    printf("        '--%s%s[", o->name, o->argument ? "=" : "");
+    printf("        '%s--%s%s[", o->type == HAUL_OPT_LIST ? "*" : "", o->name,
+           o->argument ? "=" : "");
     print_quoted(o->help);
     putchar(']');
     if (o->argument) {
@@ -99,6 +124,8 @@ static void print_zsh_option(const struct haul_opt_info *o)
             putchar(')');
         } else if (o->type == HAUL_OPT_FILE) {
             fputs("_files", stdout);
+        } else if (o->type == HAUL_OPT_LIST) {
+            fputs("{compset -P @ && _files}", stdout);
         }
     }
     fputs("'\n", stdout);

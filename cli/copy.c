@@ -12,8 +12,8 @@ int copy_run(struct args *a)
 
     if (status == 0) {
         rc = haul_transfer_new(r.engine, source, target, &r.transfer);
-        args_wipe_password(source);
-        args_wipe_password(target);
+        wipe_url(source);
+        wipe_url(target);
         r.progress.source = source;
         r.progress.target = target;
         r.progress.continues = strcmp(source, "-") && strcmp(target, "-");

@@ -21,7 +21,10 @@ static const char overview[] =
     "\n"
     "SOURCE, TARGET: PATH, - (standard input or output), user@host:path,\n"
     "  sftp://user@host:port/path, sftp://host/~/path (below the login "
-    "folder)\n"
+    "folder),\n"
+    "  https://user@host/path (an upload is one PUT, which cannot continue),\n"
+    "  TARGET also post+https://host/path; http:// too, which nothing "
+    "protects\n"
     "\n"
     "  --resume never         start anew      --rate-limit 50m   50 MB "
     "a second\n"
@@ -31,9 +34,9 @@ static const char overview[] =
     "  --host-key accept-new  unknown host    --quiet, --verbose\n"
     "\n"
     "Exit: 0 done, 2 usage, 3 local file, 4 network (run again), 5 "
-    "login or host\n"
-    "  key, 6 remote refused, 7 bytes differ, 8 source changed, 130 "
-    "interrupted\n"
+    "login, host key\n"
+    "  or certificate, 6 remote refused, 7 bytes differ, 8 changed, "
+    "130 interrupted\n"
     "haul COMMAND --help lists all options; haul(1) explains them.\n";
 
 void help_all(FILE *out)
@@ -47,6 +50,8 @@ static void print_default(FILE *out, const struct haul_opt_info *o)
         fprintf(out, " [%s]", o->dflt_text);
     else if (o->type != HAUL_OPT_FLAG && o->argument && o->dflt > 0)
         fprintf(out, " [%" PRId64 "]", o->dflt);
+    else if (o->type == HAUL_OPT_LIST)
+        fputs(" [may be repeated]", out);
 }
 
 static void print_option(FILE *out, const struct haul_opt_info *o)

@@ -5,10 +5,12 @@
 #include "cli.h"
 
 /* RFC 8259 section 7. What is not UTF-8 is shown as in messages: \xNN. */
-static void put_string(FILE *out, const char *s)
+static void put_string(FILE *out, const char *s, size_t bytes)
 {
+    const char *end = s + bytes;
+
     putc('"', out);
-    while (*s) {
+    while (s < end) {
         unsigned char c = (unsigned char)*s;
         size_t len = text_utf8(s);
 
@@ -30,7 +32,7 @@ static void put_key(struct json *j, const char *key)
     if (j->more)
         putc(',', j->out);
     j->more = true;
-    put_string(j->out, key);
+    put_string(j->out, key, strlen(key));
     putc(':', j->out);
 }
 
@@ -43,9 +45,14 @@ void json_begin(struct json *j, FILE *out)
 
 void json_text(struct json *j, const char *key, const char *value)
 {
+    json_bytes(j, key, value, value ? strlen(value) : 0);
+}
+
+void json_bytes(struct json *j, const char *key, const char *value, size_t len)
+{
     put_key(j, key);
     if (value)
-        put_string(j->out, value);
+        put_string(j->out, value, len);
     else
         fputs("null", j->out);
 }
@@ -72,6 +79,19 @@ void json_bool(struct json *j, const char *key, bool value)
 {
     put_key(j, key);
     fputs(value ? "true" : "false", j->out);
+}
+
+void json_open(struct json *j, const char *key)
+{
+    put_key(j, key);
+    putc('{', j->out);
+    j->more = false;
+}
+
+void json_close(struct json *j)
+{
+    putc('}', j->out);
+    j->more = true;
 }
 
 void json_end(struct json *j)

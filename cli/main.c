@@ -3,13 +3,19 @@
 
 #include "cli.h"
 
-#define ENDPOINT "speed patience SSH talk help"
+#define ENDPOINT "speed patience SSH HTTP talk help"
 
 const struct command cli_commands[] = {
     {"copy", "SOURCE TARGET", "Copies SOURCE to TARGET",
-     "Each is a path, - (standard input or output), user@host:path or\n"
-     "sftp://user@host:port/path. The same command continues an interrupted\n"
-     "copy. A TARGET that is a folder gets the name of SOURCE.\n",
+     "Each is a path, - (standard input or output), user@host:path,\n"
+     "sftp://user@host:port/path or https://user@host/path. The same command\n"
+     "continues an interrupted copy. A TARGET that is a folder, or ends in /,\n"
+     "gets the name of SOURCE.\n"
+     "\n"
+     "A TARGET https:// or put+https:// is one PUT, post+https:// one POST:\n"
+     "sent from the start each time, unconfirmed until the server answers.\n"
+     "A SOURCE https:// is read in ranges and continues where the server\n"
+     "tells that it is unchanged. http:// is the same without protection.\n",
      "transfer " ENDPOINT, 2, 2, copy_run},
     {"verify", "TARGET [MANIFEST]",
      "Reads TARGET again and compares it with a manifest",
@@ -20,7 +26,7 @@ const struct command cli_commands[] = {
      "Transfers that earlier runs left unfinished",
      "cancel removes what the transfer left at its target; forget drops its "
      "state\neven when the target cannot be reached.\n",
-     "jobs patience SSH talk help", 1, 2, jobs_run},
+     "jobs patience SSH HTTP talk help", 1, 2, jobs_run},
     {"completion", "bash|zsh", NULL, "", "help", 1, 1, completion_run},
     {0},
 };

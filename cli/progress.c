@@ -16,7 +16,9 @@
 #include "cli.h"
 
 #define LINE_MAX_BYTES 1024
-#define BAR_MIN_COLUMNS 8
+#define BAR_MIN_COLUMNS 7
+#define WIDE_COLUMNS 90 /* total beside "sent, unconfirmed" */
+#define ANSWER_SHOWN 4096
 #define COLUMNS_DEFAULT 80
 
 static double seconds_now(void)
@@ -95,16 +97,37 @@ static const char *state_word(uint32_t state)
     return state < sizeof(words) / sizeof(words[0]) ? words[state] : "moving";
 }
 
-static void draw_bar(char *out, size_t columns, const struct haul_stats *s)
+/* Acknowledged bytes and those taken by the driver, not yet confirmed. */
+static uint64_t sent_bytes(const struct haul_stats *s)
 {
     uint64_t moved = s->acked_bytes - s->resumed_bytes + s->resent_bytes;
+    uint64_t sent = s->acked_bytes;
+
+    if (s->sent_bytes > moved)
+        sent += s->sent_bytes - moved;
+    return sent < s->bytes ? sent : s->bytes;
+}
+
+/* What percentage, rate and the time left are about. */
+static uint64_t done_bytes(const struct haul_stats *s)
+{
+    return s->late ? sent_bytes(s) : s->acked_bytes;
+}
+
+/* Seconds, negative when they cannot be told. */
+static double seconds_left(const struct haul_stats *s)
+{
+    if (s->bytes == UINT64_MAX || !s->rate)
+        return -1;
+    return (double)(s->bytes - done_bytes(s)) / (double)s->rate;
+}
+
+static void draw_bar(char *out, size_t columns, const struct haul_stats *s)
+{
     double unit = s->bytes ? (double)columns / (double)s->bytes : 0;
     size_t acked = s->bytes ? (size_t)((double)s->acked_bytes * unit) : columns;
-    size_t sent = acked;
+    size_t sent = s->bytes ? (size_t)((double)sent_bytes(s) * unit) : columns;
 
-    /* Taken by the driver, not yet confirmed. */
-    if (s->sent_bytes > moved)
-        sent += (size_t)((double)(s->sent_bytes - moved) * unit);
     for (size_t i = 0; i < columns; i++)
         out[i] = i < acked ? '=' : i < sent ? '-' : ' ';
     out[columns] = '\0';
@@ -144,28 +167,45 @@ static bool add_field(char *line, size_t room, const char *fmt, ...)
     return true;
 }
 
+/* "450 MB/1.00 GB", or what is sent when nothing can be confirmed yet; the
+ * total and the word that says so go when there is no room for them. */
+static void format_amount(const struct progress *p, const struct haul_stats *s,
+                          size_t room, char *out, size_t cap)
+{
+    char done[16], total[16];
+
+    text_size(done, sizeof(done), done_bytes(s));
+    text_size(total, sizeof(total), s->bytes);
+    if (!s->late || s->acked_bytes == s->bytes)
+        snprintf(out, cap, "%7s/%s", done, total);
+    else if (s->bytes != UINT64_MAX && room >= WIDE_COLUMNS)
+        snprintf(out, cap, "%7s/%s sent, unconfirmed", done, total);
+    else
+        snprintf(out, cap, "%7s sent%s", done,
+                 p->retry_code ? "" : ", unconfirmed");
+}
+
 static void compose_known(const struct progress *p, const struct haul_stats *s,
                           char *line, size_t room)
 {
-    char acked[16], total[16], rate[16], eta[24] = "-", word[80];
+    char amount[64], rate[16], eta[24] = "-", word[80];
     char tail[LINE_MAX_BYTES] = "", bar[LINE_MAX_BYTES];
     unsigned percent = 100;
     size_t used;
 
-    text_size(acked, sizeof(acked), s->acked_bytes);
-    text_size(total, sizeof(total), s->bytes);
+    format_amount(p, s, room, amount, sizeof(amount));
     text_size(rate, sizeof(rate), s->rate);
     if (s->rate)
-        text_clock(eta, sizeof(eta),
-                   (double)(s->bytes - s->acked_bytes) / (double)s->rate);
+        text_clock(eta, sizeof(eta), seconds_left(s));
     end_word(p, s, word, sizeof(word));
-    if (s->acked_bytes < s->bytes)
-        percent = (unsigned)((double)s->acked_bytes * 100 / (double)s->bytes);
+    if (done_bytes(s) < s->bytes)
+        percent = (unsigned)((double)done_bytes(s) * 100 / (double)s->bytes);
     add_field(line, room, "%3u%%", percent > 100 ? 100 : percent);
     room -= strlen(line) < room ? strlen(line) : room;
-    if (add_field(tail, room, "  %7s/%s", acked, total) &&
-        add_field(tail, room, "  %7s/s", rate) &&
-        add_field(tail, room, "  ETA %-7s", eta))
+    /* Nothing moves in an outage: its name has the place of the figures. */
+    if (add_field(tail, room, "  %s", amount) &&
+        (p->retry_code || (add_field(tail, room, "  %7s/s", rate) &&
+                           add_field(tail, room, "  ETA %-7s", eta))))
         add_field(tail, room, "  %-10s", word);
     used = strlen(tail);
     if (used + BAR_MIN_COLUMNS + 3 <= room) {
@@ -178,13 +218,16 @@ static void compose_known(const struct progress *p, const struct haul_stats *s,
 static void compose_unknown(const struct progress *p,
                             const struct haul_stats *s, char *line, size_t room)
 {
-    char acked[16], rate[16], clock[24], word[80];
+    char amount[64], rate[16], clock[24], word[80];
 
-    text_size(acked, sizeof(acked), s->acked_bytes);
+    if (s->late)
+        format_amount(p, s, room, amount, sizeof(amount));
+    else
+        text_size(amount, sizeof(amount), s->acked_bytes);
     text_size(rate, sizeof(rate), s->rate);
     text_clock(clock, sizeof(clock), (double)s->elapsed_ns / 1e9);
     end_word(p, s, word, sizeof(word));
-    if (add_field(line, room, "%7s", acked) &&
+    if (add_field(line, room, "%7s", amount) &&
         add_field(line, room, "  %7s/s", rate) &&
         add_field(line, room, "  after %-7s", clock))
         add_field(line, room, "  %s", word);
@@ -238,21 +281,19 @@ static void write_progress(struct progress *p, const struct haul_stats *s)
 {
     struct pollfd fd = {.fd = fileno(p->out), .events = POLLOUT};
     struct json j;
-    double left = -1;
 
     /* A reader that is slow must not hold the transfer up; the next one
      * tells it all. */
     if (poll(&fd, 1, 0) != 1 || !(fd.revents & POLLOUT))
         return;
-    if (s->bytes != UINT64_MAX && s->rate)
-        left = (double)(s->bytes - s->acked_bytes) / (double)s->rate;
     begin_event(&j, p, "progress");
     json_u64(&j, "bytes", s->bytes);
     json_u64(&j, "acked", s->acked_bytes);
     json_u64(&j, "sent", s->sent_bytes);
+    json_bool(&j, "late", s->late);
     json_seconds(&j, "seconds", (double)s->elapsed_ns / 1e9);
     json_u64(&j, "rate", s->rate);
-    json_seconds(&j, "eta", left);
+    json_seconds(&j, "eta", seconds_left(s));
     json_u64(&j, "resumed_from", s->resumed_bytes);
     json_u64(&j, "resent", s->resent_bytes);
     json_u64(&j, "retries", s->retries);
@@ -288,6 +329,24 @@ static uint64_t mean_rate(const struct haul_result *r)
     return (uint64_t)((double)(r->acked_bytes - r->resumed_from) / seconds);
 }
 
+/* null, or what the remote said to an upload as a whole. */
+static void write_answer(struct json *j, const struct haul_result *r)
+{
+    size_t len = r && r->answer ? (size_t)r->answer_bytes : 0;
+    size_t shown = len ? text_whole(r->answer, len, ANSWER_SHOWN) : 0;
+
+    if (!r || !r->answer_status) {
+        json_text(j, "answer", NULL);
+        return;
+    }
+    json_open(j, "answer");
+    json_u64(j, "status", (uint64_t)r->answer_status);
+    json_bytes(j, "body", r->answer, shown);
+    if (shown < len)
+        json_bool(j, "cut", true);
+    json_close(j);
+}
+
 static void write_end(struct progress *p, const struct haul_result *r,
                       const struct haul_error *error, int status)
 {
@@ -316,6 +375,7 @@ static void write_end(struct progress *p, const struct haul_result *r,
     json_text(&j, "hint", done ? NULL : error->hint);
     json_text(&j, "note", r ? r->note : NULL);
     json_bool(&j, "durable", r && r->durable);
+    write_answer(&j, r);
     json_end(&j);
 }
 
@@ -369,12 +429,14 @@ static void show_stats(struct progress *p, const struct haul_stats *s,
 void progress_event(struct progress *p, const struct haul_event *ev)
 {
     const struct haul_stats *s = ev->stats;
+    uint64_t moved = s->late ? s->sent_bytes : s->acked_bytes;
     bool changed = s->state != p->state;
 
     pthread_mutex_lock(&p->lock);
-    if (s->acked_bytes > p->acked || changed)
+    if (moved > p->moved || changed)
         p->retry_code = 0;
-    p->acked = s->acked_bytes;
+    p->moved = moved;
+    p->late = p->late || s->late; /* not told any more at the end */
     p->state = s->state;
     if (ev->type == HAUL_EV_RETRY && ev->error) {
         note_retry(p, ev->error);
@@ -389,6 +451,11 @@ void progress_event(struct progress *p, const struct haul_event *ev)
         show_stats(p, s, ev->type == HAUL_EV_STATE);
     }
     pthread_mutex_unlock(&p->lock);
+}
+
+bool progress_continues(const struct progress *p)
+{
+    return p->continues && !p->late && p->state > HAUL_STATE_OPENING;
 }
 
 /* ---- The end ---- */
@@ -419,6 +486,24 @@ static void say_more(const struct progress *p, const struct haul_result *r)
         fprintf(stderr, "  %s\n", line + 2);
 }
 
+/* What the remote said to an upload as a whole, unless that is no more than
+ * that all is well. */
+static void say_answer(const struct haul_result *r)
+{
+    size_t len = r->answer ? (size_t)r->answer_bytes : 0, shown;
+    int status = r->answer_status;
+
+    while (len && memchr(" \t\r\n", r->answer[len - 1], 4))
+        len--;
+    if (!status || (!len && (status == 200 || status == 201 || status == 204)))
+        return;
+    fprintf(stderr, "answer: %d\n", status);
+    shown = len ? text_whole(r->answer, len, ANSWER_SHOWN) : 0;
+    text_put_lines(stderr, r->answer, shown);
+    if (shown < len)
+        fprintf(stderr, "  ... (%zu bytes more)\n", len - shown);
+}
+
 static void say_summary(const struct progress *p, const struct haul_result *r)
 {
     char size[16], time[32], rate[16];
@@ -437,21 +522,31 @@ static void say_summary(const struct progress *p, const struct haul_result *r)
                 rate, r->verified, haul_limit_name((int)r->limit));
     }
     say_more(p, r);
+    say_answer(r);
 }
 
 static void say_failure(const struct progress *p, const struct haul_result *r,
                         const struct haul_error *error)
 {
-    char acked[16], total[16] = "all";
+    char moved[16], total[16] = "all";
+    uint64_t bytes;
 
     text_say_error(error, p->verbose);
-    if (!r || !p->continues || !r->acked_bytes || p->verify)
+    if (!r)
         return;
-    text_size(acked, sizeof(acked), r->acked_bytes);
+    say_answer(r);
+    bytes = p->late ? r->sent_bytes - r->resent_bytes : r->acked_bytes;
+    if (!p->continues || !bytes || p->verify)
+        return;
+    text_size(moved, sizeof(moved), bytes);
     if (r->bytes != UINT64_MAX)
         text_size(total, sizeof(total), r->bytes);
-    text_say("%s of %s confirmed%s", acked, total,
-             error->retryable ? "; the same command continues" : "");
+    text_say("%s of %s %s%s%s", moved, total,
+             p->late ? "sent, unconfirmed" : "confirmed",
+             error->retryable ? "; the same command " : "",
+             !error->retryable ? ""
+             : p->late         ? "starts again"
+                               : "continues");
 }
 
 static void say_retries(const struct progress *p)

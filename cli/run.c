@@ -147,7 +147,7 @@ static void tell_stopping(struct run *r)
     if (!stopping || told)
         return;
     told = true;
-    progress_say(&r->progress, r->progress.continues
+    progress_say(&r->progress, progress_continues(&r->progress)
                                    ? "stopping; the same command continues"
                                    : "stopping");
 }
@@ -198,6 +198,7 @@ int run_transfer(struct run *r, int rc)
     }
     catch_signals();
     rc = set_transfer_options(r);
+    wipe_options(r->args);
     if (rc == 0) {
         progress_start(&r->progress);
         rc = drive(r);

@@ -115,17 +115,53 @@ void text_escape(char *out, size_t cap, const char *text)
     out[n] = '\0';
 }
 
+/* Returns the bytes of text that are written: one, or one character. */
+static size_t put_character(FILE *out, const char *text)
+{
+    size_t len = plain_length(text);
+
+    if (len)
+        fwrite(text, 1, len, out);
+    else
+        fprintf(out, "\\x%02x", (unsigned char)*text);
+    return len ? len : 1;
+}
+
 void text_put(FILE *out, const char *text)
 {
-    while (*text) {
-        size_t len = plain_length(text);
+    while (*text)
+        text += put_character(out, text);
+}
 
-        if (len)
-            fwrite(text, 1, len, out);
-        else
-            fprintf(out, "\\x%02x", (unsigned char)*text);
-        text += len ? len : 1;
+void text_put_lines(FILE *out, const char *text, size_t len)
+{
+    const char *end = text + len;
+
+    while (text < end) {
+        fputs("  ", out);
+        while (text < end && *text != '\n') {
+            /* The two that do no harm in a text. */
+            if (*text == '\t' || (*text == '\r' && text[1] == '\n')) {
+                fputs(*text == '\t' ? "\t" : "", out);
+                text++;
+            } else {
+                text += put_character(out, text);
+            }
+        }
+        text += text < end;
+        putc('\n', out);
     }
+}
+
+size_t text_whole(const char *text, size_t len, size_t max)
+{
+    size_t cut = max;
+
+    if (len <= max)
+        return len;
+    while (cut > 0 && max - cut < 3 && (text[cut] & 0xc0) == 0x80)
+        cut--;
+    return cut;
 }
 
 void text_cut(char *s, size_t columns)

@@ -10,7 +10,7 @@ int verify_run(struct args *a)
 
     if (status == 0) {
         rc = haul_verify_new(r.engine, target, a->words[2], &r.transfer);
-        args_wipe_password(target);
+        wipe_url(target);
         r.progress.target = target;
         r.progress.verify = true;
         status = run_transfer(&r, rc);

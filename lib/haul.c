@@ -13,11 +13,14 @@ uint32_t haul_version(void)
 
 const char *haul_features(void)
 {
+    return "file uring"
 #ifdef HL_WITH_SFTP
-    return "file uring sftp mem faulty";
-#else
-    return "file uring mem faulty";
+           " sftp"
 #endif
+#ifdef HL_WITH_HTTP
+           " http"
+#endif
+           " mem faulty";
 }
 
 const char *haul_limit_name(int limit)

@@ -11,6 +11,9 @@ static const struct hl_driver *const drivers[] = {
 #ifdef HL_WITH_SFTP
     &hl_driver_sftp,
 #endif
+#ifdef HL_WITH_HTTP
+    &hl_driver_http,
+#endif
     &hl_driver_mem,
     &hl_driver_faulty,
 };

@@ -6,18 +6,19 @@
 # Touches no network when nothing is missing. Without root and without a sudo
 # that asks nothing it prints the one line to run and exits with 1.
 #
-# On a machine with systemd Debian starts sshd (port 22) and proftpd (port 21)
-# on all addresses when it installs openssh-server and proftpd-core. The tests
-# need the programs only, not these services, and start their own on 127.0.0.1.
+# On a machine with systemd Debian starts sshd (port 22), proftpd (port 21),
+# nginx or apache2 (port 80), haproxy and squid (port 3128) when it installs
+# them. The tests need the programs only, not these services, and start their
+# own on 127.0.0.1.
 set -eu
 
-build="gcc make pkg-config libc6-dev libssh-dev liburing-dev libxxhash-dev
-    libsqlite3-dev libssl-dev"
-demo="python3 openssh-server openssh-client openssh-sftp-server"
+build="gcc make pkg-config libc6-dev libssh-dev libcurl4-openssl-dev
+    liburing-dev libxxhash-dev libsqlite3-dev libssl-dev"
+demo="python3 openssh-server openssh-client openssh-sftp-server openssl nginx"
 check="$demo libcmocka-dev proftpd-core proftpd-mod-crypto python3-pytest
-    python3-asyncssh xxhash g++ binutils"
+    python3-asyncssh xxhash g++ binutils apache2 haproxy squid curl"
 lint="clang-format cppcheck shellcheck codespell"
-bench="$demo rclone lftp fio"
+bench="$demo rclone lftp fio curl aria2"
 
 [ $# -gt 0 ] || set -- build
 

@@ -87,7 +87,10 @@ def test_help_fits_a_screen(haul):
     (("verify", "--manifest", "m", "a"), "--manifest"),
     (("jobs", "show", "x"), "'x'"),
     (("copy", "--progress-fd", "99", "a", "b"), "99"),
-    (("copy", "--trace", "nothing", "a", "b"), "nothing")],
+    (("copy", "--trace", "nothing", "a", "b"), "nothing"),
+    (("copy", "--header"), "LINE|@FILE"),
+    (("copy", "--header", "no colon", "a", "http://127.0.0.1:9/"), "NAME"),
+    (("copy", "post+http://127.0.0.1:9/a", "b"), "target")],
     ids=lambda a: " ".join(a) if isinstance(a, tuple) else "")
 def test_mistakes_are_exit_2_and_name_what_was_meant(haul, args, words):
     run = plain(haul, *args)
@@ -123,6 +126,53 @@ def test_bar_fits_the_terminal_and_goes_away(haul, work, columns):
     assert any("%" in b for b in bars)
     assert max(len(b) - len("\033[K") for b in bars) < columns
     assert "20.0 MB" in t.seen[t.seen.rindex("\033[K"):]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 100])
+def test_bar_of_an_upload_fits_and_says_unconfirmed(haul, liar, columns):
+    t = Terminal(haul, "copy", "--state", haul.state, "--rate-limit", "20m",
+                 "mem:gen?size=20000000&seed=1", liar.url("/t"),
+                 columns=columns)
+    assert t.wait() == 0, t.seen
+    bars = [b[:-len("\033[K")] for b in t.seen.split("\r")
+            if b.endswith("\033[K")]
+    assert max(map(len, bars)) < columns
+    assert columns == 20 or any("MB sent, unconfirmed" in b for b in bars)
+    assert columns < 80 or any("[--" in b and "ETA" in b for b in bars)
+    assert not any("=" in b for b in bars if "unconfirmed" in b)
+
+
+def test_answer_to_an_upload_follows_the_summary(haul, liar, dump):
+    run = plain(haul, "copy", "--state", haul.state, dump(MI),
+                liar.url("/t"))
+    assert run.returncode == 0
+    assert run.stderr.endswith("\nanswer: 201\n  stored\n")
+    summary = [line for line in run.stderr.splitlines() if " -> " in line]
+    assert len(summary) == 1 and "1.05 MB" in summary[0]
+    run = plain(haul, "copy", "--state", haul.state, "--quiet", dump(MI),
+                liar.url("/t"))
+    assert run.returncode == 0 and not run.stderr
+
+
+def test_answer_to_a_failed_upload_follows_the_error(haul, liar, dump):
+    run = plain(haul, "copy", "--state", haul.state, dump(MI),
+                liar.url("/t?lie=early&status=413"))
+    assert run.returncode == 6
+    lines = run.stderr.splitlines()
+    assert lines[lines.index("answer: 413") + 1] == "  it says 413"
+
+
+def test_interrupted_upload_does_not_say_that_it_continues(haul, liar):
+    run = haul.start("copy", "--rate-limit", "4m",
+                     "mem:gen?size=40000000&seed=1", liar.url("/t"))
+    run.wait_for(lambda e: (e.get("sent") or 0) >= MI)
+    run.kill(signal.SIGINT)
+    assert run.wait(20) == 130, run
+    late = [e["late"] for e in run.events if e.get("sent")]
+    assert late and all(late)
+    assert "haul: stopping\n" in run.stderr
+    assert "sent, unconfirmed" in run.stderr
+    assert "continues" not in run.stderr
 
 
 def test_names_are_escaped_on_the_terminal_and_in_events(haul, work, dump):
@@ -216,6 +266,26 @@ def test_password_in_a_url_leaves_the_process_title(haul, start, keys, remote,
     assert "s3cretpw" not in str(run.events)
 
 
+def test_secrets_of_options_leave_the_process_title(haul):
+    port = servers.free_port()
+    run = haul.start(
+        "copy", "--header", "Authorization: Bearer s3cret1", "--header",
+        "X-Note: shown", "--header=My-Token:s3cret2", "--proxy",
+        "http://joe:s3cret3@127.0.0.1:%d" % port,
+        "mem:gen?size=1000&seed=1",
+        "http://127.0.0.1:%d/t?sig=s3cret4&part=7" % port)
+    run.wait_for(lambda e: e["event"] == "retry")
+    with open("/proc/%d/cmdline" % run.process.pid, "rb") as f:
+        title = f.read()
+    run.kill(signal.SIGINT)
+    assert run.wait() in (4, 130), run
+    assert b"s3cret" not in title, title
+    for rest in (b"Authorization:", b"X-Note: shown", b"My-Token:",
+                 b"http://joe@127.0.0.1:%d" % port, b"part=7"):
+        assert rest in title, title
+    assert "s3cret" not in str(run.events) + run.stderr
+
+
 def test_second_interrupt_ends_at_once(haul, sshd, linksim, remote, dump):
     link = linksim(sshd, "--rate", "4m")
     haul.trust(link)
@@ -284,3 +354,9 @@ def test_bash_completion_offers_commands_options_and_words(haul):
                                                           "accept-new"]
     assert complete("haul", "verify", "--mani") == []
     assert complete("haul", "jobs", "s") == ["show"]
+    # bash breaks words at '@', unless it is told not to
+    assert complete("haul", "copy", "--header", "@", "/etc/passw") == \
+        complete("haul", "copy", "--header", "@/etc/passw")
+    assert "@/etc/passwd" in complete("haul", "copy", "--header",
+                                      "@/etc/passw")
+    assert complete("haul", "copy", "--header", "X-") == []

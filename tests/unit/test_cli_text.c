@@ -114,6 +114,42 @@ static void distance_counts_edits(void **state)
     assert_int_equal(text_distance("kitten", "sitting"), 3);
 }
 
+static void assert_lines(const char *text, size_t len, const char *expected)
+{
+    char *shown = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&shown, &size);
+
+    assert_non_null(out);
+    text_put_lines(out, text, len);
+    fclose(out);
+    assert_string_equal(shown, expected);
+    free(shown);
+}
+
+static void foreign_lines_are_indented_and_escaped(void **state)
+{
+    (void)state;
+    assert_lines("", 0, "");
+    assert_lines("a", 1, "  a\n");
+    assert_lines("a\r\n\tb\n", 6, "  a\n  \tb\n");
+    assert_lines("a\n\nb", 4, "  a\n  \n  b\n");
+    assert_lines("a\rb\033[2J", 7, "  a\\x0db\\x1b[2J\n");
+    assert_lines("a\0b", 3, "  a\\x00b\n");
+    assert_lines("abc", 2, "  ab\n");
+}
+
+static void texts_are_cut_between_characters(void **state)
+{
+    (void)state;
+    assert_int_equal(text_whole("abc", 3, 3), 3);
+    assert_int_equal(text_whole("abcd", 4, 3), 3);
+    assert_int_equal(text_whole("ab\xc3\xa4", 4, 3), 2);
+    assert_int_equal(text_whole("ab\xc3\xa4z", 5, 4), 4);
+    assert_int_equal(text_whole("a\xf0\x9f\x98\x80", 5, 4), 1);
+    assert_int_equal(text_whole("a\xf0\x9f\x98\x80", 5, 2), 1);
+}
+
 static void json_is_valid_whatever_a_string_holds(void **state)
 {
     char *text = NULL;
@@ -131,12 +167,18 @@ static void json_is_valid_whatever_a_string_holds(void **state)
     json_seconds(&j, "e", 1.5);
     json_seconds(&j, "f", -1);
     json_bool(&j, "g", true);
+    json_open(&j, "h");
+    json_u64(&j, "i", 1);
+    json_bytes(&j, "j", "a\0bc", 3);
+    json_close(&j);
+    json_bool(&j, "k", false);
     json_end(&j);
     fclose(out);
     assert_string_equal(
         text, "{\"a\":\"q\\\" b\\\\ n\\u000a \\u0001\\u007f \xc3\xa4 "
               "\\\\xff\",\"b\":null,\"c\":18446744073709551614,\"d\":null,"
-              "\"e\":1.500,\"f\":null,\"g\":true}\n");
+              "\"e\":1.500,\"f\":null,\"g\":true,\"h\":{\"i\":1,"
+              "\"j\":\"a\\u0000b\"},\"k\":false}\n");
     free(text);
 }
 
@@ -149,6 +191,8 @@ int main(void)
         cmocka_unit_test(escaping_stops_before_half_a_character),
         cmocka_unit_test(cutting_counts_characters),
         cmocka_unit_test(distance_counts_edits),
+        cmocka_unit_test(foreign_lines_are_indented_and_escaped),
+        cmocka_unit_test(texts_are_cut_between_characters),
         cmocka_unit_test(json_is_valid_whatever_a_string_holds),
     };
 

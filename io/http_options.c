@@ -1,0 +1,182 @@
+/*
+ * Options of a handle: the way to the server, TLS, login, method, headers.
+ * Loop's thread.
+ */
+#include <openssl/ssl.h>
+#include <string.h>
+#include <strings.h>
+
+#include "http_private.h"
+
+#define CONNECT_MS 30000L
+
+/* Each buffer that OpenSSL frees when a connection is idle for a moment is
+ * asked for again with the next record (curl 8.8 stopped it too). */
+static CURLcode on_tls(CURL *curl, void *context, void *user)
+{
+    (void)curl;
+    (void)user;
+    SSL_CTX_clear_mode(context, SSL_MODE_RELEASE_BUFFERS);
+    return CURLE_OK;
+}
+
+static void set_tls(struct hl_http_easy *e)
+{
+    struct hl_http_ep *ep = e->req->ep;
+    CURL *c = e->curl;
+
+    curl_easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, on_tls);
+    if (ep->cacert) {
+        curl_easy_setopt(c, CURLOPT_CAINFO, ep->cacert);
+        curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
+        curl_easy_setopt(c, CURLOPT_PROXY_CAINFO, ep->cacert);
+        curl_easy_setopt(c, CURLOPT_PROXY_CAPATH, NULL);
+    }
+    if (ep->cert && !e->req->foreign) {
+        curl_easy_setopt(c, CURLOPT_SSLCERT, ep->cert);
+        curl_easy_setopt(c, CURLOPT_SSLKEY, ep->key ? ep->key : ep->cert);
+    }
+}
+
+/* Credentials are the endpoint's and go nowhere else. */
+static void set_login(struct hl_http_easy *e)
+{
+    struct hl_http_ep *ep = e->req->ep;
+
+    e->sent_secret = false;
+    curl_easy_setopt(e->curl, CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL);
+    if (e->req->foreign || !ep->user)
+        return;
+    curl_easy_setopt(e->curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
+    curl_easy_setopt(e->curl, CURLOPT_USERNAME, ep->user);
+    pthread_mutex_lock(&ep->lock);
+    if (ep->password) {
+        curl_easy_setopt(e->curl, CURLOPT_PASSWORD, ep->password);
+        e->sent_secret = true;
+    }
+    pthread_mutex_unlock(&ep->lock);
+}
+
+static void set_network(struct hl_http_easy *e)
+{
+    struct hl_http_ep *ep = e->req->ep;
+    CURL *c = e->curl;
+
+    if (ep->proxy)
+        curl_easy_setopt(c, CURLOPT_PROXY, ep->proxy);
+    curl_easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    if (ep->unix_socket && !e->req->foreign)
+        curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, ep->unix_socket);
+    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+    curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(c, CURLOPT_TCP_KEEPIDLE, 30L);
+    curl_easy_setopt(c, CURLOPT_TCP_KEEPINTVL, 15L);
+    /* Below the keep-alive time of common servers (nginx: 75 s). */
+    curl_easy_setopt(c, CURLOPT_MAXAGE_CONN, 60L);
+    curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, e->fresh ? 1L : 0L);
+    curl_easy_setopt(c, CURLOPT_SHARE, ep->share);
+}
+
+static void set_method(struct hl_http_easy *e)
+{
+    struct hl_http_request *req = e->req;
+    CURL *c = e->curl;
+
+    if (req->handler->send) {
+        curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);
+        curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE,
+                         req->body_len == HL_SIZE_UNKNOWN
+                             ? (curl_off_t)-1
+                             : (curl_off_t)req->body_len);
+        curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, HL_HTTP_UPLOAD_BUFFER);
+    } else if (!strcmp(req->method, "HEAD")) {
+        curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
+        return;
+    }
+    curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, req->method);
+}
+
+static bool add_header(struct curl_slist **list, const char *line)
+{
+    struct curl_slist *more = curl_slist_append(*list, line);
+
+    if (more)
+        *list = more;
+    return more;
+}
+
+/* A header of the user's or the request's own wins over ours of that name. */
+static bool has_header(const struct curl_slist *list, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (; list; list = list->next)
+        if (!strncasecmp(list->data, name, len) &&
+            (list->data[len] == ':' || list->data[len] == ';'))
+            return true;
+    return false;
+}
+
+/* What a request says of itself and that another origin may know; the rest may
+ * be a credential. */
+static bool is_neutral(const char *line)
+{
+    static const char *const names[] = {
+        "Accept",   "Connection", "Content-Type",    "If-None-Match",
+        "If-Range", "Range",      "Want-Repr-Digest"};
+
+    for (size_t i = 0; i < HL_LEN(names); i++) {
+        size_t n = strlen(names[i]);
+
+        if (!strncasecmp(line, names[i], n) && line[n] == ':')
+            return true;
+    }
+    return false;
+}
+
+static int set_headers(struct hl_http_easy *e)
+{
+    struct hl_http_request *req = e->req;
+    const struct hl_http_ep *ep = req->ep;
+    struct curl_slist *own = req->headers;
+    bool ok = true;
+
+    curl_slist_free_all(e->headers);
+    e->headers = NULL;
+    for (; own; own = own->next)
+        if (!req->foreign || is_neutral(own->data))
+            ok = ok && add_header(&e->headers, own->data);
+    for (size_t i = 0; i < ep->header_count && !req->foreign; i++)
+        ok = ok && add_header(&e->headers, ep->headers[i]);
+    /* Bytes are wanted as they are stored: lengths, ranges and digests are
+     * those of the stored form. */
+    if (!has_header(e->headers, "Accept-Encoding"))
+        ok = ok && add_header(&e->headers, "Accept-Encoding: identity");
+    if (!has_header(e->headers, "User-Agent"))
+        ok = ok && add_header(&e->headers, "User-Agent: haul");
+    if (req->handler->send)
+        ok = ok && add_header(&e->headers,
+                              req->expect ? "Expect: 100-continue" : "Expect:");
+    curl_easy_setopt(e->curl, CURLOPT_HTTPHEADER, e->headers);
+    return ok ? 0 : HAUL_E_NOMEM;
+}
+
+int hl_http_easy_set_options(struct hl_http_easy *e)
+{
+    CURL *c = e->curl;
+
+    curl_easy_setopt(c, CURLOPT_PRIVATE, e);
+    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, e->text);
+    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);
+    curl_easy_setopt(c, CURLOPT_BUFFERSIZE, HL_HTTP_RECEIVE_BUFFER);
+    set_network(e);
+    set_tls(e);
+    set_login(e);
+    set_method(e);
+    if (curl_easy_setopt(c, CURLOPT_URL, e->req->url) != CURLE_OK)
+        return HAUL_E_NOMEM;
+    return set_headers(e);
+}
