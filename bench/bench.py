@@ -12,7 +12,6 @@ Peers run with the settings that are best for them here.
 """
 
 import argparse
-import ctypes
 import glob
 import json
 import os
@@ -26,177 +25,14 @@ import sys
 import tempfile
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(HERE)
-sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
-import servers  # noqa: E402
+from measure import (GI, HERE, MI, ROOT, Invalid, become_subreaper,
+                     check_carried, measured, paired, same_bytes)
+from peers import Haul, Lftp, Rclone, Sftp
+import http_cases
+import http_servers
+import servers
 
-MI, GI = 1 << 20, 1 << 30
 LINK_RATE = 125_000_000
-
-
-class Invalid(Exception):
-    """This run counts for nothing."""
-
-
-class Result:
-    """One run of one program."""
-
-    def __init__(self, wall, cpu, rss, last=None):
-        self.wall, self.cpu, self.rss = wall, cpu, rss
-        self.last = last or {}
-
-
-def children():
-    with open("/proc/self/task/%d/children" % os.getpid()) as f:
-        return set(map(int, f.read().split()))
-
-
-def become_subreaper():
-    """Orphans come to this process: lftp does not wait for its ssh."""
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-
-
-def wait_and_count(pid, known):
-    """Exit status, CPU seconds and peak memory of a process and of what it
-    left behind. known: children that are none of it."""
-    # wait4() counts a process and the children that it waited for.
-    _, status, usage = os.wait4(pid, 0)
-    end = time.monotonic()
-    cpu, rss = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
-    for orphan in children() - known:
-        _, _, usage = os.wait4(orphan, 0)
-        cpu += usage.ru_utime + usage.ru_stime
-    return os.waitstatus_to_exitcode(status), end, cpu, rss * 1024
-
-
-def measured(argv, env, cwd):
-    """Runs to the end. CPU time is that of the program and its children."""
-    with tempfile.TemporaryFile(dir=cwd) as out, \
-            tempfile.TemporaryFile(dir=cwd) as err:
-        known = children()
-        begin = time.monotonic()
-        p = subprocess.Popen(argv, env=env, cwd=cwd, stdout=out, stderr=err,
-                             stdin=subprocess.DEVNULL)
-        try:
-            p.returncode, end, cpu, rss = wait_and_count(p.pid, known)
-        except BaseException:
-            p.kill()
-            raise
-        out.seek(0)
-        text = out.read().decode(errors="replace")
-        if p.returncode != 0:
-            err.seek(0)
-            raise Invalid("%s ended with %d: %s" % (
-                os.path.basename(argv[0]), p.returncode,
-                (err.read().decode(errors="replace") or text)[-300:]))
-    last = {}
-    for line in reversed(text.splitlines()):
-        if line.startswith('{"event"'):
-            last = json.loads(line)
-            break
-    return Result(end - begin, cpu, rss, last)
-
-
-def same_bytes(a, b):
-    if subprocess.run(["cmp", "-s", a, b]).returncode != 0:
-        raise Invalid("bytes differ")
-
-
-# ---- Programs ---------------------------------------------------------------
-
-class Tool:
-    """put() and get() are command lines: local path, server, remote path."""
-
-    name = ""
-
-    def __init__(self, bench):
-        self.bench = bench
-        self.binary = servers.program(self.name)
-        self.env = dict(bench.env)
-
-
-class Haul(Tool):
-    name = "haul"
-
-    def __init__(self, bench, *options):
-        self.bench = bench
-        self.env = dict(bench.env)
-        self.options = list(options)
-        self.binary = os.path.abspath(
-            os.environ.get("HAUL", os.path.join(ROOT, "haul")))
-        if not os.path.exists(self.binary):
-            raise servers.Missing("haul is not built")
-
-    def copy(self, source, target, state=None, options=()):
-        b = self.bench
-        return [self.binary, "copy", "--progress", "json", "--state",
-                state or b.fresh("state") + "/s.db", "--known-hosts",
-                b.known_hosts, "--ssh-config", b.ssh_config, "--identity",
-                b.keys.identity, *self.options, *options, source, target]
-
-    def put(self, local, server, remote):
-        return self.copy(local, server.url(remote))
-
-    def get(self, local, server, remote):
-        return self.copy(server.url(remote), local)
-
-
-class Sftp(Tool):
-    name = "sftp"
-
-    def command(self, server, line):
-        batch = self.bench.fresh("batch") + "/b"
-        with open(batch, "w") as f:
-            f.write(line + "\n")
-        return [self.binary, "-q", "-F", "none", "-b", batch, "-P",
-                str(server.port), *self.bench.ssh_options(),
-                servers.USER + "@127.0.0.1"]
-
-    def put(self, local, server, remote):
-        return self.command(server, "put %s %s" % (local, remote))
-
-    def get(self, local, server, remote):
-        return self.command(server, "get %s %s" % (remote, local))
-
-
-class Rclone(Tool):
-    name = "rclone"
-
-    def command(self, server, source, target):
-        b = self.bench
-        return [self.binary, "--config", "/dev/null", "copyto",
-                "--ignore-times", "--sftp-host", "127.0.0.1", "--sftp-port",
-                str(server.port), "--sftp-user", servers.USER,
-                "--sftp-key-file", b.keys.identity,
-                "--sftp-known-hosts-file", b.known_hosts,
-                "--sftp-shell-type", "none", "--sftp-md5sum-command", "none",
-                "--sftp-sha1sum-command", "none", "--sftp-chunk-size",
-                "255k", source, target]
-
-    def put(self, local, server, remote):
-        return self.command(server, local, ":sftp:" + remote)
-
-    def get(self, local, server, remote):
-        return self.command(server, ":sftp:" + remote, local)
-
-
-class Lftp(Tool):
-    name = "lftp"
-
-    def command(self, server, line):
-        connect = "ssh -a -x -F none " + " ".join(self.bench.ssh_options())
-        return [self.binary, "-c", "set sftp:connect-program '%s'; "
-                "set cmd:fail-exit yes; set net:max-retries 1; "
-                "set sftp:max-packets-in-flight 256; "
-                "open -u %s, sftp://127.0.0.1:%d; %s" % (
-                    connect, servers.USER, server.port, line)]
-
-    def put(self, local, server, remote):
-        return self.command(server, "put %s -o %s" % (local, remote))
-
-    def get(self, local, server, remote):
-        return self.command(server, "get %s -o %s" % (remote, local))
 
 
 # ---- The table --------------------------------------------------------------
@@ -206,28 +42,46 @@ class Bench:
 
     def __init__(self, args):
         self.args = args
-        self.runs = args.runs or (1 if args.quick else 3)
+        self.runs = self.times(3, 1)
         self.rows = []
         base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         self.folder = tempfile.mkdtemp(prefix="haul-bench-", dir=base)
         self.disk = tempfile.mkdtemp(prefix="haul-bench-",
                                      dir=args.disk or None)
-        self.build = args.build or servers.build_folder()
+        self.build = os.path.abspath(args.build or servers.build_folder())
         self.keys = servers.Keys(self.folder + "/keys")
         self.known_hosts = self.folder + "/known_hosts"
         self.ssh_config = self.folder + "/ssh_config"
         open(self.ssh_config, "w").close()
         self.env = {k: v for k, v in os.environ.items()
-                    if k not in ("SSH_AUTH_SOCK", "SSH_ASKPASS", "DISPLAY")}
+                    if k not in ("SSH_AUTH_SOCK", "SSH_ASKPASS", "DISPLAY")
+                    and not k.lower().endswith("_proxy")}
         self.env.update(HOME=self.folder, XDG_STATE_HOME=self.folder,
                         LC_ALL="C.UTF-8")
         self.count = 0
         self.haul_missing = False
+        self.cacert = ""
+        self.nginx = None
         self.sshd = servers.Sshd(self.folder, self.keys,
                                  ["MaxStartups 100"])
 
+    def times(self, usual, quick):
+        """How many runs: what was asked for, or one of these."""
+        return self.args.runs or (quick if self.args.quick else usual)
+
+    def web(self):
+        """The web server; the first call starts it."""
+        if not self.nginx:
+            certs = http_servers.Certificates(self.folder + "/certs")
+            self.nginx = http_servers.Nginx(self.folder, certs)
+            self.nginx.start()
+            self.cacert = certs.ca
+        return self.nginx
+
     def close(self):
         self.sshd.stop()
+        if self.nginx:
+            self.nginx.stop()
         for folder in (self.folder, self.disk):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -260,10 +114,10 @@ class Bench:
         self.trust(link)
         return link
 
-    def tools(self, peers=True):
-        kinds = [Haul] + ([Sftp, Rclone, Lftp] if peers else [])
+    def tools(self, peers=(Sftp, Rclone, Lftp)):
+        """haul and its peers, those that are here."""
         found = []
-        for kind in kinds:
+        for kind in (Haul, *peers):
             try:
                 found.append(kind(self))
             except servers.Missing as missing:
@@ -294,14 +148,31 @@ class Bench:
         print_row(row)
         return row
 
+    def speed(self, case, who, results, invalid, size, rate=0, note=""):
+        """MB/s of these runs; with the rate of the link, the share of it."""
+        values = [size / r.wall / 1e6 for r in results]
+        self.row(case, who, "MB/s", values, invalid, note,
+                 seconds=[r.wall for r in results],
+                 cpu=[r.cpu for r in results],
+                 reported=[r.last for r in results])
+        if rate and values:
+            self.row(case, who, "% of link",
+                     [v * 1e8 / rate for v in values])
+
+    def cpu(self, case, who, results, size, invalid=0):
+        self.row(case, who, "cpu s/GiB",
+                 [r.cpu * GI / size for r in results], invalid)
+
     def ratio(self, case, who, results):
-        """Median of the ratios of runs that took turns: haul over peer."""
-        for name, attribute in (("wall", "wall"), ("cpu", "cpu")):
-            ours = [getattr(r, attribute) for r in results["haul"]]
-            theirs = [getattr(r, attribute) for r in results[who]]
-            if ours and len(ours) == len(theirs):
+        """Ratios of runs of the same turn: haul over peer."""
+        theirs = {r.turn: r for r in results[who]}
+        pairs = [(r, theirs[r.turn]) for r in results.get("haul", [])
+                 if r.turn in theirs]
+        for name in ("wall", "cpu"):
+            if pairs:
                 self.row(case, "haul / " + who, name + " ratio",
-                         [a / b for a, b in zip(ours, theirs)])
+                         [getattr(a, name) / getattr(b, name)
+                          for a, b in pairs])
 
 
 def print_row(row):
@@ -322,7 +193,7 @@ def print_row(row):
 
 # ---- Cases ------------------------------------------------------------------
 
-def transfer(bench, tool, way, server, source, size):
+def transfer(bench, tool, way, server, source):
     """One put or get over SFTP, compared."""
     target = bench.fresh("t") + "/target"
     try:
@@ -336,58 +207,25 @@ def transfer(bench, tool, way, server, source, size):
         shutil.rmtree(os.path.dirname(target))
 
 
-def check_carried(link, direction, least):
-    """A program that did not use the link was not measured on it."""
-    if link.stats()[direction] < least:
-        raise Invalid("the link carried %d bytes only" %
-                      link.stats()[direction])
-
-
-def paired(bench, case, tools, one, warm_up=False):
-    """Takes turns, every other time backwards; one(tool) is a Result.
-    Returns them by name. warm_up: the very first run counts for nothing,
-    it would pay for cold caches that the others find warm."""
-    results = {t.name: [] for t in tools}
-    invalid = {t.name: 0 for t in tools}
-    for turn in range(bench.runs):
-        if warm_up and turn == 0 and tools:
-            try:
-                one(tools[0])
-            except Invalid:
-                pass  # it will fail again, and be counted
-        for tool in tools if turn % 2 == 0 else reversed(tools):
-            try:
-                results[tool.name].append(one(tool))
-            except Invalid as why:
-                invalid[tool.name] += 1
-                print("  INVALID: %s %s: %s" % (case, tool.name, why))
-    return results, invalid
-
-
 def case_link(bench, rtt, size, peers):
     source = bench.dump(size)
-    tools = bench.tools(peers)
+    tools = bench.tools() if peers else bench.tools(())
     for way in ("put", "get"):
         case = "link%d-%s" % (rtt, way)
 
         def one(tool):
             link = bench.link(rtt, LINK_RATE)
             try:
-                result = transfer(bench, tool, way, link, source, size)
+                result = transfer(bench, tool, way, link, source)
                 check_carried(link, "up" if way == "put" else "down", size)
                 return result
             finally:
                 link.stop()
 
-        results, invalid = paired(bench, case, tools, one)
+        results, invalid = paired(case, tools, one, bench.runs)
         for tool in tools:
-            runs = results[tool.name]
-            bench.row(case, tool.name, "MB/s",
-                      [size / r.wall / 1e6 for r in runs],
-                      invalid[tool.name],
-                      seconds=[r.wall for r in runs],
-                      cpu=[r.cpu for r in runs],
-                      reported=[r.last for r in runs])
+            bench.speed(case, tool.name, results[tool.name],
+                        invalid[tool.name], size)
 
 
 def case_link50(bench):
@@ -410,18 +248,15 @@ def case_loop(bench):
     for way in ("put", "get"):
         case = "loop-" + way
         results, invalid = paired(
-            bench, case, tools,
-            lambda tool: transfer(bench, tool, way, bench.sshd, source,
-                                  size), warm_up=True)
+            case, tools,
+            lambda tool: transfer(bench, tool, way, bench.sshd, source),
+            bench.runs, warm_up=True)
         for tool in tools:
-            runs = results[tool.name]
-            bench.row(case, tool.name, "MB/s",
-                      [size / r.wall / 1e6 for r in runs],
-                      invalid[tool.name])
-            bench.row(case, tool.name, "cpu s/GiB",
-                      [r.cpu * GI / size for r in runs])
-        if results.get("haul"):
-            for tool in tools[1:]:
+            bench.speed(case, tool.name, results[tool.name],
+                        invalid[tool.name], size)
+            bench.cpu(case, tool.name, results[tool.name], size)
+        for tool in tools:
+            if tool.name != "haul":
                 bench.ratio(case, tool.name, results)
 
 
@@ -491,12 +326,11 @@ def case_digest(bench):
     tools = [Haul(bench, "--verify", "ack"), Haul(bench, "--verify", "none")]
     tools[0].name, tools[1].name = "verify ack", "verify none"
     results, invalid = paired(
-        bench, "digest", tools,
-        lambda tool: transfer(bench, tool, "put", bench.sshd, source, size),
-        warm_up=True)
+        "digest", tools,
+        lambda tool: transfer(bench, tool, "put", bench.sshd, source),
+        bench.runs, warm_up=True)
     for tool in tools:
-        bench.row("digest", tool.name, "cpu s/GiB",
-                  [r.cpu * GI / size for r in results[tool.name]],
+        bench.cpu("digest", tool.name, results[tool.name], size,
                   invalid[tool.name])
     a, b = results["verify ack"], results["verify none"]
     if a and len(a) == len(b):
@@ -515,7 +349,7 @@ def case_memory(bench):
         haul = Haul(bench, "--memory", limit)
         for way in ("put", "get"):
             try:
-                r = transfer(bench, haul, way, bench.sshd, source, size)
+                r = transfer(bench, haul, way, bench.sshd, source)
                 bench.row("memory", "%s %s" % (way, limit), "MiB",
                           [r.rss / MI])
             except Invalid as why:
@@ -658,6 +492,7 @@ CASES = {
     "memory": case_memory,
     "kill90": case_kill,
     "resume400": case_huge,
+    **http_cases.CASES,
 }
 NOT_QUICK = ("link100", "link200")
 
@@ -687,16 +522,20 @@ def machine():
             "date": time.strftime("%Y-%m-%d %H:%M"),
             "ssh": version(["ssh", "-V"]),
             "rclone": version(["rclone", "version"]),
-            "lftp": version(["lftp", "--version"])}
+            "lftp": version(["lftp", "--version"]),
+            "curl": version(["curl", "--version"]),
+            "aria2": version(["aria2c", "--version"]),
+            "nginx": version(["nginx", "-v"])}
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    p.add_argument("--quick", action="store_true", help="two minutes")
+    p.add_argument("--quick", action="store_true", help="four minutes")
     p.add_argument("--only", default="", help=", ".join(CASES))
     p.add_argument("--all", action="store_true",
                    help="peers on the long links too")
-    p.add_argument("--runs", type=int, help="of each program (3)")
+    p.add_argument("--runs", type=int,
+                   help="of each program (3; 15 on loopback over HTTP)")
     p.add_argument("--huge", default="400gi", metavar="SIZE",
                    help="of the generated object (400gi)")
     p.add_argument("--save", action="store_true",
