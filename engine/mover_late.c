@@ -198,6 +198,8 @@ void hl_late_lost(struct hl_mover *m, uint64_t offset, uint64_t end,
             return;
         }
         note_break(m, l, err->code, err);
+        if (!m->stopping) /* they will be */
+            m->stats.resent_bytes += r.end - r.begin;
         hl_lane_lost(m, r.begin);
         offset = r.end;
     }

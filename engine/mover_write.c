@@ -157,8 +157,6 @@ static void submit_write(struct hl_piece *p, uint64_t from)
     }
     if (p->sent)
         m->stats.resent_bytes += p->io.len;
-    m->stats.resent_bytes +=
-        hl_ranges_overlap(&m->once, from, from + p->io.len);
     m->target.out++;
     hl_driver_write(m->c.target, &p->io);
 }
