@@ -243,7 +243,9 @@ int hl_mover_new(const struct hl_mover_config *config, struct hl_mover **out,
     m->size = config->size;
     m->source.object = config->source;
     m->target.object = config->target;
-    m->source.retry.answered = m->target.retry.answered = true; /* opened */
+    /* They were opened; a late target may not have been asked anything. */
+    m->source.retry.answered = true;
+    m->target.retry.answered = !(config->layout.caps & HL_CAP_LATE);
     HL_ASSERT(!hl_mover_is_late(m) || hl_mover_is_ordered(m));
     hl_ranges_init(&m->acked);
     hl_ranges_init(&m->taken);

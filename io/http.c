@@ -193,6 +193,25 @@ static int check_file(const char *path, const char *option,
     return hl_err_hint(err, "--%s names it.", option);
 }
 
+/* The schemes that libcurl knows; none is http. */
+static int check_proxy(const char *proxy, struct hl_error *err)
+{
+    static const char *const schemes[] = {"http",    "https",  "socks4",
+                                          "socks4a", "socks5", "socks5h"};
+    const char *colon = proxy ? strstr(proxy, "://") : NULL;
+
+    if (!colon)
+        return 0;
+    for (size_t i = 0; i < HL_LEN(schemes); i++)
+        if (strlen(schemes[i]) == (size_t)(colon - proxy) &&
+            !strncasecmp(proxy, schemes[i], strlen(schemes[i])))
+            return 0;
+    hl_err(err, HAUL_E_INVAL, 0, "'%.*s' is no scheme of a proxy",
+           (int)hl_min((size_t)(colon - proxy), 64), proxy);
+    return hl_err_hint(err, "http, https, socks4, socks4a, socks5 and "
+                            "socks5h are.");
+}
+
 static int copy_option(const struct hl_env *env, int id, char **out,
                        struct hl_error *err)
 {
@@ -222,7 +241,8 @@ static int read_options(struct hl_http_ep *ep, struct hl_error *err)
         copy_option(env, HAUL_OPT_PROXY, &ep->proxy, err) ||
         copy_option(env, HAUL_OPT_UNIX_SOCKET, &ep->unix_socket, err) ||
         check_file(ep->cacert, "cacert", err) ||
-        check_file(ep->cert, "cert", err) || check_file(ep->key, "key", err))
+        check_file(ep->cert, "cert", err) || check_file(ep->key, "key", err) ||
+        check_proxy(ep->proxy, err))
         return err->code;
     return read_headers(ep, hl_opts_str(env->opts, HAUL_OPT_HEADER), err);
 }

@@ -488,6 +488,31 @@ static struct failure proxy_failure(long status)
                             "go without it (--proxy)."};
 }
 
+/* What was named by an option is named again. */
+static void name_option(struct failure *f, int curl_code,
+                        const struct hl_http_subject *subject, char *why,
+                        size_t cap)
+{
+    bool connect =
+        f->code == HAUL_E_CONNECT || curl_code == CURLE_COULDNT_RESOLVE_PROXY;
+
+    if (curl_code == CURLE_SSL_CACERT_BADFILE && subject->cacert) {
+        snprintf(why, cap, "there are no usable certificates in '%s'",
+                 subject->cacert);
+        *f = (struct failure){HAUL_E_READ, why,
+                              "--cacert names a readable file in PEM."};
+    } else if (connect && subject->unix_socket) {
+        snprintf(why, cap, "no connection to the socket '%s'",
+                 subject->unix_socket);
+        *f = (struct failure){HAUL_E_CONNECT, why,
+                              "Check that its server runs."};
+    } else if (connect && subject->proxy) {
+        *f = (struct failure){f->code, "no connection to the proxy",
+                              "Check address and port of the proxy "
+                              "(--proxy), and that it runs."};
+    }
+}
+
 int hl_http_curl_error(int curl_code, const char *text, long connect_status,
                        long verify, const struct hl_http_subject *subject,
                        struct hl_error *err)
@@ -495,6 +520,7 @@ int hl_http_curl_error(int curl_code, const char *text, long connect_status,
     bool refused = connect_status && connect_status / 100 != 2;
     struct failure f = find_failure(curl_code, text);
     const struct cert *cert;
+    char why[160];
     int status = 0;
 
     HL_ASSERT(curl_code != CURLE_OK);
@@ -505,6 +531,8 @@ int hl_http_curl_error(int curl_code, const char *text, long connect_status,
                            f.code == HAUL_E_PROTO)) {
         f = proxy_failure(connect_status);
         status = (int)connect_status;
+    } else {
+        name_option(&f, curl_code, subject, why, sizeof(why));
     }
     return set_error(err, &f, status, subject,
                      *text ? text : curl_easy_strerror((CURLcode)curl_code));

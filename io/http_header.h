@@ -64,10 +64,11 @@ int hl_http_redirect(const char *from, const char *location,
 
 /* What is refused, for messages. */
 struct hl_http_subject {
-    const char *name; /* URL for people, secrets masked */
-    const char *verb; /* "read" or "write" */
-    bool proxy;       /* through one */
-    bool credentials; /* some were sent */
+    const char *name;                 /* URL for people, secrets masked */
+    const char *verb;                 /* "read" or "write" */
+    bool proxy;                       /* through one */
+    bool credentials;                 /* some were sent */
+    const char *cacert, *unix_socket; /* paths, or NULL */
 };
 
 /*

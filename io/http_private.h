@@ -21,11 +21,12 @@ struct hl_http_loop {
 
 /* What becomes of an answer, decided at the end of its header. */
 enum hl_http_fate {
-    HL_FATE_NONE,    /* no header yet */
-    HL_FATE_DELIVER, /* to the handler */
-    HL_FATE_FOLLOW,  /* a redirect */
-    HL_FATE_LOGIN,   /* refused; a password is asked for */
-    HL_FATE_REFUSE   /* head() gave an error; the body is for its detail */
+    HL_FATE_NONE,     /* no header yet */
+    HL_FATE_DELIVER,  /* to the handler */
+    HL_FATE_FOLLOW,   /* a redirect */
+    HL_FATE_LOGIN,    /* refused; a password is asked for */
+    HL_FATE_UNEXPECT, /* tried again without Expect */
+    HL_FATE_REFUSE    /* head() gave an error; the body is for its detail */
 };
 
 struct hl_http_easy {

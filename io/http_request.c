@@ -202,6 +202,13 @@ static int decide(struct hl_http_easy *e)
         e->fate = HL_FATE_LOGIN;
         return 0;
     }
+    /* RFC 9110 10.1.1: repeated without the expectation. Ended at once, since
+     * libcurl would begin to do that itself. */
+    if (status == 417 && req->expect) {
+        e->fate = HL_FATE_UNEXPECT;
+        e->cut = true;
+        return HAUL_E_RESET;
+    }
     return deliver_head(e);
 }
 
@@ -363,6 +370,8 @@ void hl_http_request_subject(const struct hl_http_request *req,
     out->verb = get ? "read" : "write";
     out->proxy = req->ep->proxy;
     out->credentials = req->easy && req->easy->sent_secret;
+    out->cacert = req->ep->cacert;
+    out->unix_socket = req->foreign ? NULL : req->ep->unix_socket;
 }
 
 static void take_down(struct hl_http_easy *e)
@@ -501,6 +510,9 @@ void hl_http_easy_ended(struct hl_http_easy *e, CURLcode code)
         follow(e);
     } else if (e->fate == HL_FATE_LOGIN && (!code || e->cut)) {
         ask(e);
+    } else if (e->fate == HL_FATE_UNEXPECT && rewind_body(e->req)) {
+        e->req->expect = false;
+        try_now(e);
     } else if (e->rc) {
         if (e->fate == HL_FATE_REFUSE)
             add_detail(e->req);
