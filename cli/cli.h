@@ -183,6 +183,7 @@ struct progress {
     uint32_t state;
     bool late;      /* the target confirms everything at its end only; stays
                      * so once it was told */
+    bool resumable; /* interrupted now, the same command would continue */
     uint64_t moved; /* seen last: acknowledged, or sent when late */
     int retry_code; /* since that last grew, 0 none */
     uint32_t retry_count;

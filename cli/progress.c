@@ -437,6 +437,7 @@ void progress_event(struct progress *p, const struct haul_event *ev)
         p->retry_code = 0;
     p->moved = moved;
     p->late = p->late || s->late; /* not told any more at the end */
+    p->resumable = s->resumable;
     p->state = s->state;
     if (ev->type == HAUL_EV_RETRY && ev->error) {
         note_retry(p, ev->error);
@@ -455,7 +456,7 @@ void progress_event(struct progress *p, const struct haul_event *ev)
 
 bool progress_continues(const struct progress *p)
 {
-    return p->continues && !p->late && p->state > HAUL_STATE_OPENING;
+    return p->continues && p->resumable;
 }
 
 /* ---- The end ---- */
@@ -545,8 +546,8 @@ static void say_failure(const struct progress *p, const struct haul_result *r,
              p->late ? "sent, unconfirmed" : "confirmed",
              error->retryable ? "; the same command " : "",
              !error->retryable ? ""
-             : p->late         ? "starts again"
-                               : "continues");
+             : p->resumable    ? "continues"
+                               : "starts again");
 }
 
 static void say_retries(const struct progress *p)

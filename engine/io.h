@@ -179,9 +179,9 @@ struct hl_layout {
     /* source: 0, or it likes to read runs of consecutive chunks of at most so
      * many bytes, several runs at once (streams_max) */
     uint64_t run_max;
-    uint64_t existing;    /* target: bytes found where writing goes on (size of
-                           * the temporary or in-place file); 0 when new */
-    bool fresh;           /* target: resume was asked and nothing was found */
+    uint64_t existing; /* target: bytes found where writing goes on (size of
+                        * the temporary or in-place file); 0 when new */
+    bool fresh;        /* target: resume was asked and nothing was found */
 };
 
 struct hl_open {

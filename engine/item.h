@@ -144,6 +144,8 @@ void hl_item_commit(struct hl_item *it); /* item_commit.c */
 const char *hl_item_verify_mode(const struct hl_item *it);
 void hl_item_ending(struct hl_item *it); /* item_end.c */
 void hl_item_sync(struct hl_item *it);
+/* Would another run go on with what this one has reached? item_end.c */
+bool hl_item_can_continue(const struct hl_item *it);
 /* What is repeated where bytes of r turn out wrong: the parts that hold
  * them, since a target finishes parts as a whole. */
 struct hl_range hl_item_whole_parts(const struct hl_item *it,

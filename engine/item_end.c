@@ -67,15 +67,16 @@ static void on_last_words(struct hl_op *op)
     hl_item_ending(it);
 }
 
-static bool can_continue(const struct hl_item *it)
+bool hl_item_can_continue(const struct hl_item *it)
 {
     return it->acked.bytes > 0 && (it->source_caps & HL_CAP_SEEK) &&
-           (it->layout.caps & HL_CAP_RESUME) && it->t->store;
+           !it->identity.weak && (it->layout.caps & HL_CAP_RESUME) &&
+           it->t->store;
 }
 
 static void suspend(struct hl_item *it)
 {
-    it->discarding = !can_continue(it);
+    it->discarding = !hl_item_can_continue(it);
     memset(&it->u, 0, sizeof(it->u));
     hl_item_submit(it, &it->u.suspend.op, on_last_words, NULL);
     it->u.suspend.contiguous = hl_ranges_contiguous(&it->acked);
@@ -115,9 +116,9 @@ static void last_words(struct hl_item *it)
     if (it->append && !it->target_open)
         leave_alone(it);
     else if (it->target_open &&
-             (can_continue(it) || (it->layout.caps & HL_CAP_IN_PLACE)))
+             (hl_item_can_continue(it) || (it->layout.caps & HL_CAP_IN_PLACE)))
         suspend(it);
-    else if (!can_continue(it) && it->token && it->t->c.item_count == 1)
+    else if (!hl_item_can_continue(it) && it->token && it->t->c.item_count == 1)
         discard(it);
 }
 
@@ -131,7 +132,7 @@ void hl_item_ending(struct hl_item *it)
         hl_saved_flush(it, true);
         /* After an outage the far side would not answer. */
         if (it->code == HAUL_E_CANCELED && it->target_open &&
-            can_continue(it) && (it->layout.caps & HL_CAP_DURABLE) &&
+            hl_item_can_continue(it) && (it->layout.caps & HL_CAP_DURABLE) &&
             it->unsynced_bytes > 0) {
             hl_item_sync(it);
             give_time(it);

@@ -32,7 +32,9 @@ static void note_break(struct hl_mover *m, struct hl_lane *l, int code,
                        const struct hl_error *err)
 {
     uint64_t now = hl_mover_now(m), at = 0;
-    bool took = l->took, again;
+    /* The connection was there: what it had got of it is lost. */
+    bool took = l->took || (code != HAUL_E_RESOLVE && code != HAUL_E_CONNECT);
+    bool again;
 
     if (m->stopping)
         return;

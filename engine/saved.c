@@ -145,7 +145,8 @@ uint8_t *hl_saved_digest_slot(struct hl_item *it, uint64_t index)
     if (index >= room) {
         room = hl_max(index + 1, room * 2);
         if (it->size != HL_SIZE_UNKNOWN)
-            room = hl_max(index + 1, it->size / it->chunk_size + 1);
+            /* Not at once for all of it: a server may say any size. */
+            room = hl_min(room, hl_max(index, it->size / it->chunk_size) + 1);
         d = hl_realloc(it->digests, room * size);
         if (!d)
             return NULL;

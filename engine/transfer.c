@@ -534,6 +534,7 @@ static void refresh(struct hl_transfer *t, uint64_t now)
     s->streams = source.streams + target.streams;
     s->retries = sum.retries;
     s->late = t->late;
+    s->resumable = t->c.item_count == 1 && hl_item_can_continue(&t->items[0]);
     if (s->connections > t->peak_connections)
         t->peak_connections = s->connections;
     if (s->streams > t->peak_streams)

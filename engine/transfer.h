@@ -75,7 +75,7 @@ struct hl_transfer_config {
     const struct hl_digest *identity; /* of first and last chunk; not NULL */
     /* By name, for what remotes offer; NULL result: unknown. */
     const struct hl_digest *(*find_digest)(const char *name);
-    const char *key;                  /* NULL: no state is kept */
+    const char *key; /* NULL: no state is kept */
     /* For the state store; masked, without passwords. */
     const char *source_name, *target_name, *source_url, *target_url;
     /* CHECK */

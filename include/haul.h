@@ -255,7 +255,8 @@ struct haul_stats {
     uint32_t connections;
     uint32_t streams;
     uint32_t retries;
-    uint32_t late; /* 1: the target confirms everything at its end only */
+    uint32_t late;      /* 1: the target confirms everything at its end only */
+    uint32_t resumable; /* 1: interrupted now, the same copy would continue */
 };
 
 /* What a finished transfer did. The caller sets .size. */

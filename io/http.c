@@ -74,17 +74,11 @@ static bool is_header(const char *line)
 /* They say how the body is sent or what is asked for, which is haul's. */
 static bool is_ours(const char *line)
 {
-    static const char *const names[] = {"Content-Length", "Transfer-Encoding",
-                                        "Range",          "If-Range",
-                                        "Expect",         "Connection"};
+    static const char *const names[] = {
+        "Content-Length", "Transfer-Encoding", "Range", "If-Range",
+        "Expect",         "Connection",        NULL};
 
-    for (size_t i = 0; i < HL_LEN(names); i++) {
-        size_t n = strlen(names[i]);
-
-        if (!strncasecmp(line, names[i], n) && line[n] == ':')
-            return true;
-    }
-    return false;
+    return hl_http_is_one_of(line, names);
 }
 
 /* The value is never shown: it may be a credential. */
@@ -200,7 +194,10 @@ static int check_proxy(const char *proxy, struct hl_error *err)
                                           "socks4a", "socks5", "socks5h"};
     const char *colon = proxy ? strstr(proxy, "://") : NULL;
 
-    if (!colon)
+    /* Something else before it may be a password. */
+    if (!colon || strspn(proxy, "abcdefghijklmnopqrstuvwxyz"
+                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.") !=
+                      (size_t)(colon - proxy))
         return 0;
     for (size_t i = 0; i < HL_LEN(schemes); i++)
         if (strlen(schemes[i]) == (size_t)(colon - proxy) &&

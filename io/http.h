@@ -32,6 +32,10 @@
 #define HL_HTTP_STREAMS_MAX 64
 #define HL_HTTP_HOPS_MAX 10
 
+/* Sizes of libcurl's buffers, in bytes: docs/decisions/0006. */
+#define HL_HTTP_UPLOAD_BUFFER (256L << 10)
+#define HL_HTTP_RECEIVE_BUFFER (256L << 10)
+
 /* ---- Endpoint ----------------------------------------------------------- */
 
 enum { HL_HTTP_LOCKS = 8 }; /* more than CURL_LOCK_DATA_LAST */
@@ -96,8 +100,8 @@ struct hl_http_handler {
     int (*head)(struct hl_http_request *req);
     /* A piece of the body, at most 16 KiB. HL_HTTP_PAUSE: the same piece comes
      * again after hl_http_request_resume(). HL_HTTP_ABORT: ends the request
-     * with req->error. Returns true to go on. NULL: up to HL_ANSWER_MAX bytes
-     * go to req->body, the rest nowhere. */
+     * with req->error. Any other result: it was taken. NULL: up to
+     * HL_ANSWER_MAX bytes go to req->answer, the rest nowhere. */
     size_t (*body)(struct hl_http_request *req, const uint8_t *data,
                    size_t len);
     /* Up to cap bytes of the request's body; 0 is its end. HL_HTTP_PAUSE,
@@ -143,6 +147,8 @@ struct hl_http_request {
                                  * with it */
     uint64_t body_len;          /* of send(); HL_SIZE_UNKNOWN: chunked */
     bool expect;                /* ask before the body is sent */
+    bool once;                  /* not on a kept connection: when that is dead,
+                                 * libcurl sends again, whatever the method */
     uint64_t quiet_ns;          /* HAUL_E_STALLED when nothing moves for so
                                  * long while not paused; 0: never */
     uint64_t timeout_ns;        /* of the whole; 0: none */
@@ -150,6 +156,8 @@ struct hl_http_request {
     struct hl_http_head head;
     struct hl_answer answer; /* its body when handler->body is NULL */
     struct hl_error error;
+    bool moved; /* HAUL_E_RESET: a redirect came when the body had begun; url is
+                 * where it leads */
     uint64_t sent, received; /* bytes of bodies, by this start */
     /* http_request.c's own. */
     struct hl_http_easy *easy;
@@ -161,6 +169,9 @@ int hl_http_request_init(struct hl_http_request *req, struct hl_http_ep *ep,
 /* Not under way; any thread, in the end the loop's own: a kept connection is
  * its multi's. */
 void hl_http_request_fini(struct hl_http_request *req);
+
+/* Adds "Name: value" to headers, by copy. 0 or HAUL_E_NOMEM. */
+int hl_http_request_add(struct hl_http_request *req, const char *line);
 
 /* Loop's thread, the rest too. done() is called in any case, never from inside
  * start. */

@@ -269,14 +269,10 @@ static int add_header(struct pending *s, const char *name, const char *value)
     /* libcurl(3): "Name;" is a header without a value. */
     char *line = value[0] ? hl_asprintf("%s: %s", name, value)
                           : hl_asprintf("%s;", name);
-    struct curl_slist *list;
+    int rc = line ? hl_http_request_add(&s->req, line) : HAUL_E_NOMEM;
 
-    list = line ? curl_slist_append(s->req.headers, line) : NULL;
     hl_free_secret(line);
-    if (!list)
-        return HAUL_E_NOMEM;
-    s->req.headers = list;
-    return 0;
+    return rc;
 }
 
 static bool caller_sets(const struct hl_http_call *call, const char *name)
@@ -579,8 +575,7 @@ static int make_request(struct pending *s, struct hl_error *err)
     req->url = make_url(c, call);
     if (!req->url)
         return HAUL_E_NOMEM;
-    /* On a kept connection that the server has closed meanwhile libcurl sends
-     * a request again, whatever its method: none is kept. */
+    req->once = true;
     rc = add_header(s, "Connection", "close");
     for (size_t i = 0; i < call->header_count && !rc; i++)
         rc = add_header(s, call->headers[i].name, value_of(&call->headers[i]));
@@ -660,7 +655,9 @@ int hl_http_call_refused(const struct hl_http_client *c,
     }
     if (call->status >= 200 && call->status < 300)
         return 0;
-    name = hl_asprintf("%s%s", c->ep->display, call->path ? call->path : "");
+    name = hl_asprintf("%s%.*s", c->ep->display,
+                       (int)(call->path ? strcspn(call->path, "?") : 0),
+                       call->path ? call->path : "");
     subject.name = name ? name : c->ep->display;
     rc = hl_http_status_error(call->status, &subject, call->answer, err);
     hl_free(name);

@@ -91,6 +91,22 @@ static bool span_number(struct span s, uint64_t *out)
     return true;
 }
 
+bool hl_http_is_field(const char *line, const char *name)
+{
+    size_t len = strlen(name);
+
+    return !strncasecmp(line, name, len) &&
+           (line[len] == ':' || line[len] == ';');
+}
+
+bool hl_http_is_one_of(const char *line, const char *const *names)
+{
+    for (; *names; names++)
+        if (hl_http_is_field(line, *names))
+            return true;
+    return false;
+}
+
 bool hl_http_number(const char *value, uint64_t *out)
 {
     return span_number((struct span){value, strlen(value)}, out);

@@ -15,6 +15,11 @@
 /* Content-Length (RFC 9110 8.6), and any other decimal: digits only. */
 bool hl_http_number(const char *value, uint64_t *out);
 
+/* Is the header line "Name: value" (or libcurl's "Name;") of that name? */
+bool hl_http_is_field(const char *line, const char *name);
+/* The same of any name of a list that NULL ends. */
+bool hl_http_is_one_of(const char *line, const char *const *names);
+
 struct hl_http_range {
     uint64_t begin,
         end;        /* bytes [begin, end); equal for an unsatisfied range */

@@ -42,8 +42,7 @@ void hl_http_loop_post(struct hl_http_loop *loop, struct hl_http_job *job)
         curl_multi_wakeup(loop->multi);
 }
 
-/* false: there was none. */
-static bool run_jobs(struct hl_http_loop *loop)
+static void run_jobs(struct hl_http_loop *loop)
 {
     struct hl_http_job *job, *next;
 
@@ -52,13 +51,10 @@ static bool run_jobs(struct hl_http_loop *loop)
     loop->first = NULL;
     loop->last = &loop->first;
     pthread_mutex_unlock(&loop->lock);
-    if (!job)
-        return false;
     for (; job; job = next) {
         next = job->next;
         job->fn(job);
     }
-    return true;
 }
 
 /* ---- Counters ----------------------------------------------------------- */
@@ -92,8 +88,8 @@ static void look_at(struct hl_http_easy *e, uint64_t now, uint64_t *wire)
             e->moved_ns = now;
         e->acked = acked;
     }
-    *wire += moved - e->counted;
-    e->counted = moved;
+    *wire += moved - e->told;
+    e->told = moved;
     if (e->paused_in || e->paused_out)
         e->moved_ns = now;
 }
@@ -113,10 +109,7 @@ static void look(struct hl_http_loop *loop, uint64_t now)
     ep->flow.starved_ns += loop->starved_ns;
     ep->flow.link_ns += loop->link_ns;
     ep->flow.cpu_ns += cpu - loop->cpu_ns;
-    ep->flow.connections += loop->running_count - loop->told_count;
-    ep->flow.streams = ep->flow.connections;
     pthread_mutex_unlock(&ep->lock);
-    loop->told_count = loop->running_count;
     loop->starved_ns = loop->link_ns = 0;
     loop->cpu_ns = cpu;
     loop->looked_ns = now;
@@ -162,8 +155,7 @@ static int sleep_ms(const struct hl_http_loop *loop, uint64_t now)
 {
     uint64_t at = loop->looked_ns + LOOK_NS;
 
-    if (hl_list_empty(&loop->running) && !loop->running_count &&
-        !loop->told_count)
+    if (!loop->running_count)
         return 60000;
     return at > now ? (int)((at - now) / HL_NS_PER_MS) + 1 : 0;
 }

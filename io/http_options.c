@@ -44,8 +44,10 @@ static void set_login(struct hl_http_easy *e)
     struct hl_http_ep *ep = e->req->ep;
 
     e->sent_secret = false;
+    if (e->req->foreign)
+        return;
     curl_easy_setopt(e->curl, CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL);
-    if (e->req->foreign || !ep->user)
+    if (!ep->user)
         return;
     curl_easy_setopt(e->curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
     curl_easy_setopt(e->curl, CURLOPT_USERNAME, ep->user);
@@ -73,7 +75,8 @@ static void set_network(struct hl_http_easy *e)
     curl_easy_setopt(c, CURLOPT_TCP_KEEPINTVL, 15L);
     /* Below the keep-alive time of common servers (nginx: 75 s). */
     curl_easy_setopt(c, CURLOPT_MAXAGE_CONN, 60L);
-    curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, e->fresh ? 1L : 0L);
+    curl_easy_setopt(c, CURLOPT_FRESH_CONNECT,
+                     e->fresh || e->req->once ? 1L : 0L);
     curl_easy_setopt(c, CURLOPT_SHARE, ep->share);
 }
 
@@ -105,16 +108,17 @@ static bool add_header(struct curl_slist **list, const char *line)
     return more;
 }
 
+int hl_http_request_add(struct hl_http_request *req, const char *line)
+{
+    return add_header(&req->headers, line) ? 0 : HAUL_E_NOMEM;
+}
+
 /* A header of the user's or the request's own wins over ours of that name. */
 static bool has_header(const struct curl_slist *list, const char *name)
 {
-    size_t len = strlen(name);
-
-    for (; list; list = list->next)
-        if (!strncasecmp(list->data, name, len) &&
-            (list->data[len] == ':' || list->data[len] == ';'))
-            return true;
-    return false;
+    while (list && !hl_http_is_field(list->data, name))
+        list = list->next;
+    return list;
 }
 
 /* What a request says of itself and that another origin may know; the rest may
@@ -122,16 +126,10 @@ static bool has_header(const struct curl_slist *list, const char *name)
 static bool is_neutral(const char *line)
 {
     static const char *const names[] = {
-        "Accept",   "Connection", "Content-Type",    "If-None-Match",
-        "If-Range", "Range",      "Want-Repr-Digest"};
+        "Accept",   "Connection", "Content-Type",     "If-None-Match",
+        "If-Range", "Range",      "Want-Repr-Digest", NULL};
 
-    for (size_t i = 0; i < HL_LEN(names); i++) {
-        size_t n = strlen(names[i]);
-
-        if (!strncasecmp(line, names[i], n) && line[n] == ':')
-            return true;
-    }
-    return false;
+    return hl_http_is_one_of(line, names);
 }
 
 static int set_headers(struct hl_http_easy *e)
@@ -157,6 +155,8 @@ static int set_headers(struct hl_http_easy *e)
     if (req->handler->send)
         ok = ok && add_header(&e->headers,
                               req->expect ? "Expect: 100-continue" : "Expect:");
+    if (has_header(e->headers, "Authorization"))
+        e->sent_secret = true;
     curl_easy_setopt(e->curl, CURLOPT_HTTPHEADER, e->headers);
     return ok ? 0 : HAUL_E_NOMEM;
 }
@@ -168,6 +168,8 @@ int hl_http_easy_set_options(struct hl_http_easy *e)
     curl_easy_setopt(c, CURLOPT_PRIVATE, e);
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, e->text);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    /* Who cancels does not wait for a name server. */
+    curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);

@@ -13,7 +13,7 @@ struct hl_http_loop {
     struct hl_http_job *first, **last; /* lock */
     bool stop;                         /* lock */
     struct hl_list running;            /* hl_http_easy.node */
-    uint32_t running_count, told_count;
+    uint32_t running_count;
     uint64_t now_ns; /* of this turn */
     uint64_t looked_ns, cpu_ns;
     uint64_t starved_ns, link_ns; /* since looked_ns */
@@ -37,6 +37,7 @@ struct hl_http_easy {
     struct curl_slist *headers; /* all of this try */
     char text[CURL_ERROR_SIZE];
     bool running;
+    bool counted; /* in the flow, as a connection: while it may be kept */
     bool paused_in, paused_out;
     bool fresh; /* this try wants a new connection */
     bool cut;   /* a body that leads elsewhere was too long to hear out */
@@ -47,13 +48,9 @@ struct hl_http_easy {
     uint32_t hops;
     size_t head_bytes, swallowed, answer_room;
     uint64_t start_ns, moved_ns;
-    uint64_t acked;   /* of the connection, as the kernel said last */
-    uint64_t counted; /* of received */
+    uint64_t acked; /* of the connection, as the kernel said last */
+    uint64_t told;  /* of received */
 };
-
-/* Sizes of libcurl's buffers, in bytes: docs/decisions/0006. */
-#define HL_HTTP_UPLOAD_BUFFER (256L << 10)
-#define HL_HTTP_RECEIVE_BUFFER (256L << 10)
 
 /* The transfer of e is through; removes it and goes on. */
 void hl_http_easy_ended(struct hl_http_easy *e, CURLcode code);

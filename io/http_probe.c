@@ -168,7 +168,9 @@ static void tell_identity(struct hl_http_source *s)
     struct hl_identity *id = &s->open->identity;
 
     id->size = f->size;
-    id->mtime_ns = f->modified_s * (int64_t)HL_NS_PER_S;
+    /* A year that nanoseconds cannot tell is not known. */
+    if (f->modified_s <= INT64_MAX / (int64_t)HL_NS_PER_S)
+        id->mtime_ns = f->modified_s * (int64_t)HL_NS_PER_S;
     if (f->etag[0] && !f->etag_weak)
         snprintf(id->validator, sizeof(id->validator), "%s", f->etag);
     else if (f->date[0])
@@ -179,17 +181,18 @@ static void tell_identity(struct hl_http_source *s)
 
 static void tell_layout(struct hl_http_source *s)
 {
-    const struct hl_opts *opts = s->obj->ep->base.env->opts;
-    int64_t connections = hl_opts_i64(opts, HAUL_OPT_CONNECTIONS);
+    const struct hl_env *env = s->obj->ep->base.env;
+    int64_t connections = hl_opts_i64(env->opts, HAUL_OPT_CONNECTIONS);
     struct hl_layout *l = &s->open->layout;
-    uint64_t chunk = s->open->chunk_size;
+    uint64_t chunk = s->open->chunk_size, most;
 
     s->streams_max = 1;
     if (s->facts.ranges) {
-        s->streams_max =
-            connections > 0
-                ? (uint32_t)hl_min((uint64_t)connections, HL_HTTP_STREAMS_MAX)
-                : HL_HTTP_STREAMS_MAX;
+        most = hl_min(env->library_bytes_max / HL_HTTP_STREAM_BYTES,
+                      HL_HTTP_STREAMS_MAX);
+        if (connections > 0)
+            most = hl_min(most, (uint64_t)connections);
+        s->streams_max = (uint32_t)hl_max(most, 1);
         l->caps = HL_CAP_SEEK;
         l->run_max = hl_max(RUN_MAX / chunk, 1) * chunk;
     }
@@ -521,8 +524,10 @@ int hl_http_later_head(struct hl_http_stream *st)
 
     if (h->status == 416 && ranges)
         return changed(st, "it became shorter");
-    if (!st->direct && (h->status == 401 || h->status == 403 ||
-                        h->status == 404 || h->status == 410))
+    /* 400: the signed links of some stores. */
+    if (!st->direct &&
+        (h->status == 400 || h->status == 401 || h->status == 403 ||
+         h->status == 404 || h->status == 410))
         return link_expired(st);
     if (h->status != 200 && h->status != 206)
         return refused_later(st);

@@ -95,6 +95,12 @@ static void fail(struct hl_http_put *p, const struct hl_error *error)
     p->net.broken = *error;
     p->net.sent_whole = p->net.sent_whole || p->net.complete;
     p->net.op = NULL;
+    /* What was kept is not kept any more: it was sent as a whole, and how
+     * often that may be done is counted. */
+    if (p->net.complete && !taken && (n = hl_list_pop(&p->net.queue))) {
+        taken = HL_CONTAINER(n, struct hl_io, op.node)->len;
+        hl_op_finish(loop_of(p), HL_CONTAINER(n, struct hl_op, node), 0);
+    }
     reset(p);
     if (taken)
         hl_object_lost(&p->obj->base, 0, taken, &p->net.broken);
@@ -201,7 +207,7 @@ static void put_done(struct hl_http_request *req, int rc)
 
     /* A server that refuses may cut the connection while we still send, or
      * in the middle of its explanation. */
-    if (rc && req->answer.status >= 400 &&
+    if (rc && req->answer.status >= 400 && req->answer.status != 417 &&
         hl_err_retry_class(rc) == HL_RETRY_LINK) {
         hl_err_clear(&req->error);
         rc = 0;
@@ -378,6 +384,23 @@ static void run_unstall(struct hl_http_put *p)
     fail(p, &error);
 }
 
+/* Each try begins where the user said: what a redirect of an earlier one led
+ * to may be gone. Only a redirect that came too late is followed now. */
+static void start_put(struct hl_http_put *p)
+{
+    struct hl_http_request *req = &p->net.put;
+    char *url = req->moved || !strcmp(req->url, p->obj->url)
+                    ? NULL
+                    : hl_strdup(p->obj->url);
+
+    if (url) {
+        hl_free_secret(req->url);
+        req->url = url;
+        req->foreign = false;
+    }
+    hl_http_request_start(req);
+}
+
 /* There may be something to send. */
 static void advance(struct hl_http_put *p)
 {
@@ -385,7 +408,7 @@ static void advance(struct hl_http_put *p)
         return;
     if (!hl_http_request_running(&p->net.put)) {
         p->net.stored = false;
-        hl_http_request_start(&p->net.put);
+        start_put(p);
     } else if (p->net.paused) {
         p->net.paused = false;
         hl_http_request_resume(&p->net.put);
@@ -465,23 +488,10 @@ static int get_put(struct hl_http_obj *obj, struct hl_http_put **out,
 /* The user's --header wins. */
 static bool user_sets(const struct hl_http_ep *ep, const char *name)
 {
-    size_t len = strlen(name);
-
     for (size_t i = 0; i < ep->header_count; i++)
-        if (!strncasecmp(ep->headers[i], name, len) &&
-            strchr(":;", ep->headers[i][len]))
+        if (hl_http_is_field(ep->headers[i], name))
             return true;
     return false;
-}
-
-static int add_header(struct hl_http_request *req, const char *line)
-{
-    struct curl_slist *list = curl_slist_append(req->headers, line);
-
-    if (!list)
-        return HAUL_E_NOMEM;
-    req->headers = list;
-    return 0;
 }
 
 static int make_request(struct hl_http_put *p, struct hl_http_request *req,
@@ -527,9 +537,9 @@ static int make_put(struct hl_http_put *p, const struct hl_open *op,
     p->size = op->size;
     rc = make_request(p, req, &put_handler, p->obj->post ? "POST" : "PUT");
     if (!rc && !user_sets(p->obj->ep, "Content-Type"))
-        rc = add_header(req, "Content-Type: application/octet-stream");
+        rc = hl_http_request_add(req, "Content-Type: application/octet-stream");
     if (!rc && op->no_clobber)
-        rc = add_header(req, "If-None-Match: *"); /* RFC 9110 13.1.2 */
+        rc = hl_http_request_add(req, "If-None-Match: *"); /* RFC 9110 13.1.2 */
     if (rc) {
         hl_http_request_fini(req);
         return hl_err(err, rc, 0, "%s", haul_err_text(rc));
@@ -537,6 +547,7 @@ static int make_put(struct hl_http_put *p, const struct hl_open *op,
     req->body_len = op->size;
     /* A refusal, a login or a redirect costs nothing when it comes first. */
     req->expect = true;
+    req->once = p->obj->post;
     req->quiet_ns = store_ns(p);
     p->net.has_put = true;
     return 0;

@@ -58,12 +58,18 @@ static void read_offers(struct hl_http_request *req)
     static const char *const names[] = {"Repr-Digest", "Digest", "x-goog-hash",
                                         "x-ms-blob-content-md5", "Content-MD5"};
     bool whole = req->head.status == 200;
+    const char *stored =
+        hl_http_request_field(req, "x-goog-stored-content-encoding");
+    /* Of what is stored compressed Google decompresses the bytes on the way;
+     * the digest is of those that are stored. */
+    bool other = stored && strcasecmp(stored, "identity");
     struct curl_header *h;
 
     for (size_t i = 0; i < HL_LEN(names); i++)
         for (size_t n = 0;
-             n < 16 && curl_easy_header(req->easy->curl, names[i], n,
-                                        CURLH_HEADER, -1, &h) == CURLHE_OK;
+             n < 16 && !(other && !strcmp(names[i], "x-goog-hash")) &&
+             curl_easy_header(req->easy->curl, names[i], n, CURLH_HEADER, -1,
+                              &h) == CURLHE_OK;
              n++)
             hl_http_offer(&req->head.offered, names[i], h->value, whole);
 }
@@ -205,6 +211,7 @@ static int decide(struct hl_http_easy *e)
     /* RFC 9110 10.1.1: repeated without the expectation. Ended at once, since
      * libcurl would begin to do that itself. */
     if (status == 417 && req->expect) {
+        req->expect = false;
         e->fate = HL_FATE_UNEXPECT;
         e->cut = true;
         return HAUL_E_RESET;
@@ -421,6 +428,7 @@ static void follow(struct hl_http_easy *e)
     HL_TRACE(req->ep->base.env->log, HL_AREA_NET, "redirect %d to %s origin",
              req->answer.status, hop.same_origin ? "the same" : "another");
     if (!rewind_body(req)) {
+        req->moved = true;
         rc = hl_err(&req->error, HAUL_E_RESET, 0,
                     "'%s' is somewhere else: the server redirected when the "
                     "upload had begun",
@@ -431,6 +439,21 @@ static void follow(struct hl_http_easy *e)
     try_now(e);
 }
 
+/* For so long a person thought; no server was slow. */
+static void stop_clocks(struct hl_http_easy *asking, uint64_t ns)
+{
+    struct hl_list *running = &asking->loop->running;
+
+    asking->start_ns += ns;
+    for (struct hl_node *n = hl_list_first(running); n;
+         n = hl_list_next(running, n)) {
+        struct hl_http_easy *e = HL_CONTAINER(n, struct hl_http_easy, node);
+
+        e->start_ns += ns;
+        e->moved_ns += ns;
+    }
+}
+
 /* Asks for the password, on this loop's thread: its other requests wait. */
 static void ask(struct hl_http_easy *e)
 {
@@ -438,12 +461,14 @@ static void ask(struct hl_http_easy *e)
     struct hl_http_ep *ep = req->ep;
     const struct hl_env *env = ep->base.env;
     char secret[512] = "", *copy = NULL, *what;
+    uint64_t asked_ns = hl_loop_now(env->loop);
     int rc;
 
     what = hl_asprintf("password for %s at %s", ep->user, ep->origin);
     rc =
         what ? env->secret(env, what, 0, secret, sizeof(secret)) : HAUL_E_NOMEM;
     hl_free(what);
+    stop_clocks(e, hl_loop_now(env->loop) - asked_ns);
     if (!rc) {
         copy = hl_strdup(secret);
         rc = copy ? 0 : HAUL_E_NOMEM;
@@ -483,6 +508,9 @@ static int map_error(struct hl_http_easy *e, CURLcode code)
     struct hl_http_subject subject;
     long status = 0, verify = 0;
 
+    /* "Unsupported proxy syntax in 'http://user:password@...'" */
+    if (strstr(e->text, "Unsupported proxy"))
+        e->text[0] = '\0';
     curl_easy_getinfo(e->curl, CURLINFO_HTTP_CONNECTCODE, &status);
     curl_easy_getinfo(e->curl, CURLINFO_SSL_VERIFYRESULT, &verify);
     hl_http_request_subject(e->req, &subject);
@@ -511,7 +539,6 @@ void hl_http_easy_ended(struct hl_http_easy *e, CURLcode code)
     } else if (e->fate == HL_FATE_LOGIN && (!code || e->cut)) {
         ask(e);
     } else if (e->fate == HL_FATE_UNEXPECT && rewind_body(e->req)) {
-        e->req->expect = false;
         try_now(e);
     } else if (e->rc) {
         if (e->fate == HL_FATE_REFUSE)
@@ -547,6 +574,21 @@ void hl_http_easy_check_time(struct hl_http_easy *e, uint64_t now)
 }
 
 /* ---- Life --------------------------------------------------------------- */
+
+/* Connections that carry bodies; between its requests one is kept. */
+static void count(struct hl_http_easy *e, bool up)
+{
+    struct hl_http_ep *ep = e->req->ep;
+    bool bulk = e->req->handler->body || e->req->handler->send;
+
+    if (e->counted == up || (up && !bulk))
+        return;
+    e->counted = up;
+    pthread_mutex_lock(&ep->lock);
+    ep->flow.connections += up ? 1 : -1u;
+    ep->flow.streams = ep->flow.connections;
+    pthread_mutex_unlock(&ep->lock);
+}
 
 /* A failure here waits for the next look at the clock, since done() never
  * comes from inside start. */
@@ -603,6 +645,8 @@ void hl_http_request_fini(struct hl_http_request *req)
 
     if (e) {
         HL_ASSERT(!e->running);
+        if (e->counted)
+            count(e, false);
         curl_easy_cleanup(e->curl);
         curl_slist_free_all(e->headers);
         hl_free(e->location);
@@ -620,11 +664,13 @@ void hl_http_request_start(struct hl_http_request *req)
 
     HL_ASSERT(!e->running);
     hl_err_clear(&req->error);
+    req->moved = false;
     req->sent = req->received = 0;
-    e->counted = 0;
+    e->told = 0;
     e->hops = 0;
     e->fresh = false;
     e->start_ns = hl_loop_now(req->ep->base.env->loop);
+    count(e, true);
     try_now(e);
 }
 

@@ -24,6 +24,8 @@
 #include "http.h"
 
 #define HL_HTTP_PIECE (16u << 10) /* libcurl gives no more at once */
+/* Memory of a stream beside the engine's buffers. */
+#define HL_HTTP_STREAM_BYTES ((uint64_t)HL_HTTP_RECEIVE_BUFFER + HL_HTTP_PIECE)
 
 /* What a stream's thread is told besides reads; bits. */
 enum hl_http_command {

@@ -260,15 +260,6 @@ static const struct hl_http_handler handler = {
 
 /* ---- Asking ------------------------------------------------------------- */
 
-static bool add_header(struct hl_http_request *req, const char *line)
-{
-    struct curl_slist *more = curl_slist_append(req->headers, line);
-
-    if (more)
-        req->headers = more;
-    return more;
-}
-
 /* RFC 9110 14.2 and 13.1.5. The first request has no validator yet. */
 static bool set_range(struct hl_http_stream *st)
 {
@@ -278,12 +269,12 @@ static bool set_range(struct hl_http_stream *st)
 
     snprintf(line, sizeof(line), "Range: bytes=%" PRIu64 "-%" PRIu64, st->begin,
              st->end - 1);
-    if (!add_header(&st->req, line))
+    if (hl_http_request_add(&st->req, line))
         return false;
     if (!strong && !f->date[0])
         return true;
     snprintf(line, sizeof(line), "If-Range: %s", strong ? f->etag : f->date);
-    return add_header(&st->req, line);
+    return !hl_http_request_add(&st->req, line);
 }
 
 static bool set_url(struct hl_http_stream *st)

@@ -20,6 +20,7 @@ import time
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import http_servers  # noqa: E402
 import servers  # noqa: E402
 
 LONG = os.environ.get("HAUL_LONG") == "1"
@@ -62,6 +63,15 @@ def pytest_runtest_teardown(item):
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory):
     return servers.Keys(str(tmp_path_factory.mktemp("keys")))
+
+
+@pytest.fixture(scope="session")
+def certs(tmp_path_factory):
+    try:
+        servers.program("openssl")
+    except servers.Missing as missing:
+        pytest.skip(str(missing))
+    return http_servers.Certificates(str(tmp_path_factory.mktemp("certs")))
 
 
 @pytest.fixture(scope="session")
@@ -113,6 +123,40 @@ def sshd(start, keys):
 def server(request, start, keys):
     """Every kind of server in turn."""
     return start(KINDS[request.param], keys)
+
+
+@pytest.fixture
+def www(work):
+    """The folder that HTTP servers show."""
+    path = os.path.join(work, "www")
+    os.mkdir(path)
+    return path
+
+
+@pytest.fixture
+def page(www, dump):
+    """page(SIZE) makes a file of www, a day old, returns its path."""
+    def page(size, name="dump.sql", seed=1):
+        path = dump(size, os.path.join(www, name), seed)
+        day_ago = int(time.time()) - 86400
+        os.utime(path, (day_ago, day_ago))
+        return path
+    return page
+
+
+@pytest.fixture
+def nginx(start, certs, www):
+    return start(http_servers.Nginx, certs, www)
+
+
+@pytest.fixture
+def apache(start, certs, www):
+    return start(http_servers.Apache, certs, www)
+
+
+@pytest.fixture
+def liar(start, certs, www):
+    return start(http_servers.Liar, certs, www)
 
 
 @pytest.fixture
@@ -239,16 +283,24 @@ class Haul:
         self.known_hosts = os.path.join(work, "known_hosts")
         self.ssh_config = os.path.join(work, "ssh_config")
         self.identity = keys.identity
+        self.cacert = None
         self.prefix = []  # a command that runs haul
         self.runs = []
         for path in (self.known_hosts, self.ssh_config):
             open(path, "w").close()
         self.env = {k: v for k, v in os.environ.items()
-                    if k not in ("SSH_AUTH_SOCK", "SSH_ASKPASS", "DISPLAY")}
+                    if k not in ("SSH_AUTH_SOCK", "SSH_ASKPASS", "DISPLAY")
+                    and not k.lower().endswith("_proxy")}
         self.env.update(HOME=work, XDG_STATE_HOME=work, LC_ALL="C.UTF-8")
 
     def trust(self, server, wrong=False):
-        """Writes the server's host key (or a wrong one) to known_hosts."""
+        """Writes the server's host key (or a wrong one) to known_hosts, or
+        trusts the authority of its certificate."""
+        server_certs = getattr(getattr(server, "target", server), "certs",
+                               None)
+        if server_certs:
+            self.cacert = server_certs.ca
+            return
         with open(self.known_hosts, "a") as f:
             f.write(self.keys.known_hosts_lines(server.port, wrong))
 
@@ -260,6 +312,8 @@ class Haul:
                         self.known_hosts, "--ssh-config", self.ssh_config]
             if self.identity:
                 options += ["--identity", self.identity]
+            if self.cacert:
+                options += ["--cacert", self.cacert]
         run = Run([*self.prefix, self.binary, command, *options,
                    *map(str, args)],
                   dict(self.env, **(env or {})), stdin, stdout)

@@ -114,6 +114,7 @@ class Daemon:
 
     name = "daemon"
     sftp = True
+    end = signal.SIGTERM
 
     def __init__(self, folder, keys):
         self.folder = os.path.join(folder, "%s-%d" % (
@@ -167,7 +168,7 @@ class Daemon:
             return
         pids = descendants(self.process.pid)
         if self.process.poll() is None:
-            self.process.terminate()
+            self.process.send_signal(self.end)
             try:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
@@ -357,6 +358,9 @@ class Linksim(Daemon):
         return [self.binary, "--listen", str(self.port), "--to",
                 "127.0.0.1:%d" % self.target.port, "--stats",
                 self.path("stats.json"), *self.options]
+
+    def url(self, path, **more):
+        return self.target.url(path, port=self.port, **more)
 
     def stats(self):
         """The counters: now while it runs, the last ones after stop()."""

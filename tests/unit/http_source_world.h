@@ -54,6 +54,7 @@ static int setup(void **state)
     assert_int_equal(hl_opts_new(&w->opts), 0);
     assert_int_equal(hl_loop_new(false, &w->env.loop, &err), 0);
     w->env.opts = w->opts;
+    w->env.library_bytes_max = 16 << 20;
     w->env.warn = on_warn;
     w->env.owner = w;
     *state = w;

@@ -200,21 +200,23 @@ static void bar_of_other_targets_is_of_acknowledged_bytes(void **state)
     assert_null(strstr(bar, "unconfirmed"));
 }
 
-static void late_targets_do_not_continue(void **state)
+static void only_what_is_resumable_continues(void **state)
 {
     struct screen *s = *state;
     struct haul_stats stats = upload(1);
 
     assert_false(progress_continues(&s->p)); /* nobody knows yet */
-    stats.late = 0;
+    stats.resumable = 1;
     send(s, HAUL_EV_STATE, &stats, NULL);
     assert_true(progress_continues(&s->p));
-    stats.late = 1;
+    stats.resumable = 0;
     send(s, HAUL_EV_PROGRESS, &stats, NULL);
     assert_false(progress_continues(&s->p));
-    stats.late = 0; /* it has ended */
+    stats.resumable = 1;
     stats.state = HAUL_STATE_FAILED;
     send(s, HAUL_EV_DONE, &stats, NULL);
+    assert_true(progress_continues(&s->p));
+    s->p.continues = false; /* a pipe */
     assert_false(progress_continues(&s->p));
 }
 
@@ -285,7 +287,7 @@ int main(void)
         TEST(every_outage_has_its_name_in_80_columns),
         TEST(late_bar_without_a_size_says_sent),
         TEST(bar_of_other_targets_is_of_acknowledged_bytes),
-        TEST(late_targets_do_not_continue),
+        TEST(only_what_is_resumable_continues),
         TEST(events_tell_late_and_the_time_left_of_sent_bytes),
         TEST(last_event_has_the_answer_and_cuts_it),
     };
