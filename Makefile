@@ -195,11 +195,13 @@ E2E := $(wildcard tests/e2e/test_*.py tests/crash/test_*.py tests/crash/*.sh)
 # What also runs with sanitizers: everything in C, and some of the end-to-end
 # tests that take every way a byte can go.
 SAN_E2E := tests/e2e/test_copy.py@pipe+interrupt+manifest+already \
-	tests/e2e/test_resume.py@resets+sessions
+	tests/e2e/test_resume.py@resets+sessions \
+	tests/e2e/test_http_get.py@several+sigkill+https_to+interrupt \
+	tests/e2e/test_http_put.py@repeated+retries+pipe
 ASAN_TESTS := $(TEST_SRC) $(FUZZ_SRC) $(API_SRC) $(SAN_E2E)
 TSAN_TESTS := $(wildcard $(addsuffix .c,$(addprefix tests/unit/test_,loop \
-	file pool) tests/contract/test_io_contract)) tests/api/two_engines.c \
-	$(SAN_E2E)
+	file pool http_client http_source) tests/contract/test_io_contract)) \
+	tests/api/two_engines.c $(SAN_E2E)
 ifeq ($(HAUL_LONG),1)
 ASAN_TESTS := $(TEST_SRC) $(FUZZ_SRC) $(API_SRC) $(E2E)
 TSAN_TESTS := $(TEST_SRC) $(API_SRC) $(E2E)

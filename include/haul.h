@@ -140,8 +140,8 @@ enum haul_opt_type {
     HAUL_OPT_FLAG = 4,    /* 0 or 1 */
     HAUL_OPT_WORD = 5,    /* one of the words in .argument */
     HAUL_OPT_TEXT = 6,
-    HAUL_OPT_FILE = 7,    /* a path */
-    HAUL_OPT_LIST = 8     /* text; each setting adds a line */
+    HAUL_OPT_FILE = 7, /* a path */
+    HAUL_OPT_LIST = 8  /* text; each setting adds a line */
 };
 
 enum haul_opt_scope { HAUL_OPT_ENGINE = 1, HAUL_OPT_TRANSFER = 2 };

@@ -14,8 +14,7 @@ static const struct hl_driver *const drivers[] = {
 #ifdef HL_WITH_HTTP
     &hl_driver_http,
 #endif
-    &hl_driver_mem,
-    &hl_driver_faulty,
+    &hl_driver_mem,  &hl_driver_faulty,
 };
 
 const struct hl_driver *hl_registry_find(const char *scheme)

@@ -40,7 +40,7 @@ static void statuses_have_codes_and_hints(void **state)
         {451, HAUL_E_REMOTE, false},      {499, HAUL_E_REMOTE, false},
         {500, HAUL_E_REMOTE_IO, true},    {502, HAUL_E_REMOTE_BUSY, true},
         {503, HAUL_E_REMOTE_BUSY, true},  {504, HAUL_E_REMOTE_BUSY, true},
-        {505, HAUL_E_REMOTE, false},   {507, HAUL_E_REMOTE_FULL, true},
+        {505, HAUL_E_REMOTE, false},      {507, HAUL_E_REMOTE_FULL, true},
         {599, HAUL_E_REMOTE_IO, false},   {0, HAUL_E_PROTO, false},
         {100, HAUL_E_PROTO, false},       {200, HAUL_E_PROTO, false},
         {600, HAUL_E_PROTO, false},       {-1, HAUL_E_PROTO, false},
