@@ -39,7 +39,7 @@ struct hl_slice {
     uint64_t run_end; /* where its run ends; its own end without runs */
 };
 
-#define HL_RUN_AHEAD 4u
+#define HL_RUN_AHEAD 2u
 
 /* done: bytes that need not be handed out (may be NULL). A chunk that is only
  * partly in it is handed out whole. */

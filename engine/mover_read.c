@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define PIECES_MAX 8192u
-#define LATE_AHEAD 6u
+#define LATE_AHEAD 4u
 
 /* The whole digest and the chunk's are taken block by block, so that the
  * second finds the bytes in the cache. */
