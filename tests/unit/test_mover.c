@@ -429,7 +429,7 @@ static void a_source_with_runs_is_read_in_several_places(void **state)
             hl_opts_set_i64(w.opts, 0, HAUL_OPT_CONNECTIONS, 4, NULL), 0);
         start(&w);
         steps(&w, &w.source.reads); /* those that are asked for at once */
-        assert_int_equal(w.source.reads, ordered ? 8 : 16);
+        assert_int_equal(w.source.reads, 4 * (ordered ? 2 : HL_RUN_AHEAD));
         assert_int_equal(w.source.run_count, 4);
         assert_int_equal(w.source.longest, (ordered ? 2 : 20) * CHUNK);
         steps(&w, NULL);
