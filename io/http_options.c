@@ -20,12 +20,27 @@ static CURLcode on_tls(CURL *curl, void *context, void *user)
     return CURLE_OK;
 }
 
+/* All of TLS 1.3, the fastest here first: AES-128 needs three quarters of the
+ * time of AES-256, which OpenSSL prefers, and a processor without AES is at its
+ * best with ChaCha20. A server that insists on another gets that. */
+static const char *ciphers(void)
+{
+#if defined(__x86_64__)
+    if (!__builtin_cpu_supports("aes"))
+        return "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:"
+               "TLS_AES_256_GCM_SHA384";
+#endif
+    return "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
+           "TLS_CHACHA20_POLY1305_SHA256";
+}
+
 static void set_tls(struct hl_http_easy *e)
 {
     struct hl_http_ep *ep = e->req->ep;
     CURL *c = e->curl;
 
     curl_easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, on_tls);
+    curl_easy_setopt(c, CURLOPT_TLS13_CIPHERS, ciphers());
     if (ep->cacert) {
         curl_easy_setopt(c, CURLOPT_CAINFO, ep->cacert);
         curl_easy_setopt(c, CURLOPT_CAPATH, NULL);

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "cursor.h"
 #include "digest.h"
 #include "transfer.h"
 
@@ -429,7 +430,7 @@ static void a_source_with_runs_is_read_in_several_places(void **state)
             hl_opts_set_i64(w.opts, 0, HAUL_OPT_CONNECTIONS, 4, NULL), 0);
         start(&w);
         steps(&w, &w.source.reads); /* those that are asked for at once */
-        assert_int_equal(w.source.reads, 4 * (ordered ? 2 : HL_RUN_AHEAD));
+        assert_int_equal(w.source.reads, 4 * (ordered ? 2u : HL_RUN_AHEAD));
         assert_int_equal(w.source.run_count, 4);
         assert_int_equal(w.source.longest, (ordered ? 2 : 20) * CHUNK);
         steps(&w, NULL);
