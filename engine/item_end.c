@@ -165,6 +165,11 @@ void hl_item_stop(struct hl_item *it, int code, const struct hl_error *err)
 
     if (it->step >= HL_ITEM_ENDING)
         return;
+    /* What fails because the user ends it (a prompt) may be heard of first. */
+    if (atomic_load(&it->t->cancel)) {
+        code = HAUL_E_CANCELED;
+        err = NULL;
+    }
     it->code = code;
     if (err && err->code)
         it->error = *err;
