@@ -231,7 +231,7 @@ def test_from_https_to_https(haul, nginx, apache, page):
 # ---- Resume -----------------------------------------------------------------
 
 def slow_link(linksim, server):
-    return linksim(server, "--rate", "50m", "--rtt", 5)
+    return linksim(server, "--rate", "30m", "--rtt", 5)
 
 
 def interrupted(haul, url, target, acked):
@@ -338,7 +338,7 @@ def test_without_a_strong_validator_it_starts_again_and_says_so(
 def test_resume_require_is_refused_without_a_validator(haul, liar, linksim,
                                                        here, page):
     link = slow_link(linksim, liar)
-    page(30 * MI)
+    page(80 * MI)
     url = link.url("/dump.sql?lie=no-validator")
     interrupted(haul, url, here + "/t", 16 * MI)
     run = haul.copy(url, here + "/t", "--resume", "require")
