@@ -5,6 +5,7 @@ distribution's own services. Apache and squid do not serve as root: started by
 root, they run as an ordinary user.
 """
 
+import glob
 import json
 import os
 import signal
@@ -500,6 +501,12 @@ class Squid(HttpDaemon):
             else "http_access allow all"), 0o644)
         return self.as_user([program("squid"), "-N", "-n",
                              "haul%d" % self.port, "-f", config])
+
+    def stop(self):
+        """What is killed leaves its shared memory behind."""
+        super().stop()
+        for path in glob.glob("/dev/shm/haul%d-*.shm" % self.port):
+            os.unlink(path)
 
     def seen(self):
         """(status, method, what, user) of each request that is over."""
