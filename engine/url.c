@@ -476,11 +476,20 @@ static char *put_encoded(char *at, const char *s, const char *special)
     return at;
 }
 
-static bool is_secret(const char *key, size_t key_len, size_t value_len)
+bool hl_url_secret_name(const char *name)
 {
     static const char *const words[] = {"token", "secret", "pass",
                                         "pwd",   "key",    "sig",
                                         "cred",  "auth",   "session"};
+
+    for (size_t i = 0; i < HL_LEN(words); i++)
+        if (strcasestr(name, words[i]))
+            return true;
+    return false;
+}
+
+static bool is_secret(const char *key, size_t key_len, size_t value_len)
+{
     char name[QUERY_KEY_MAX + 1];
 
     if (value_len == 0)
@@ -488,10 +497,7 @@ static bool is_secret(const char *key, size_t key_len, size_t value_len)
     if (value_len >= SECRET_VALUE_MIN || key_len > QUERY_KEY_MAX)
         return true;
     put_span(name, key, key_len)[0] = '\0';
-    for (size_t i = 0; i < HL_LEN(words); i++)
-        if (strcasestr(name, words[i]))
-            return true;
-    return false;
+    return hl_url_secret_name(name);
 }
 
 static char *put_query(char *at, const char *query)

@@ -45,6 +45,9 @@ void hl_url_fini(struct hl_url *u);
  * credential. NULL when out of memory. Caller frees (hl_free). */
 char *hl_url_display(const struct hl_url *u);
 
+/* Does a name (of a value in a query, of a header) sound like a credential? */
+bool hl_url_secret_name(const char *name);
+
 /* Value of key in a query "a=1&b=2", or NULL. Caller frees. */
 char *hl_url_query(const struct hl_url *u, const char *key);
 

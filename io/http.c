@@ -114,7 +114,11 @@ static int add_header(struct hl_http_ep *ep, const char *line, size_t len,
     return 0;
 }
 
-static int add_lines(struct hl_http_ep *ep, const char *text,
+static int add_file(struct hl_http_ep *ep, const char *path,
+                    struct hl_error *err);
+
+/* A line is a header or, where files may be named, '@' and a file of them. */
+static int add_lines(struct hl_http_ep *ep, const char *text, bool files,
                      struct hl_error *err)
 {
     int rc = 0;
@@ -122,7 +126,15 @@ static int add_lines(struct hl_http_ep *ep, const char *text,
     while (*text && !rc) {
         size_t len = strcspn(text, "\n");
 
-        rc = add_header(ep, text, len, err);
+        if (files && text[0] == '@') {
+            char *path = hl_asprintf("%.*s", (int)len - 1, text + 1);
+
+            rc = path ? add_file(ep, path, err)
+                      : hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+            hl_free(path);
+        } else {
+            rc = add_header(ep, text, len, err);
+        }
         text += len + (text[len] == '\n');
     }
     return rc;
@@ -147,34 +159,12 @@ static int add_file(struct hl_http_ep *ep, const char *path,
     else if (n > HEADER_FILE_MAX || memchr(text, '\0', n))
         rc = hl_err(err, HAUL_E_INVAL, 0, "'%s' is no list of headers", path);
     else
-        rc = add_lines(ep, text, err);
+        rc = add_lines(ep, text, false, err);
     if (f)
         fclose(f);
     if (text)
         explicit_bzero(text, HEADER_FILE_MAX + 1);
     hl_free(text);
-    return rc;
-}
-
-/* Each line of the option is a header or '@' and a file of them. */
-static int read_headers(struct hl_http_ep *ep, const char *lines,
-                        struct hl_error *err)
-{
-    int rc = 0;
-
-    while (lines && *lines && !rc) {
-        size_t len = strcspn(lines, "\n");
-        char *line = hl_asprintf("%.*s", (int)len, lines);
-
-        if (!line)
-            return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
-        if (line[0] == '@')
-            rc = add_file(ep, line + 1, err);
-        else
-            rc = add_header(ep, line, len, err);
-        hl_free_secret(line);
-        lines += len + (lines[len] == '\n');
-    }
     return rc;
 }
 
@@ -225,6 +215,7 @@ static int read_options(struct hl_http_ep *ep, struct hl_error *err)
     const struct hl_env *env = ep->base.env;
     int64_t connections = hl_opts_i64(env->opts, HAUL_OPT_CONNECTIONS);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    const char *headers;
 
     ep->loop_max =
         (uint32_t)hl_min(cores > 0 ? (uint64_t)cores : 1, HL_HTTP_LOOPS_MAX);
@@ -241,7 +232,8 @@ static int read_options(struct hl_http_ep *ep, struct hl_error *err)
         check_file(ep->cert, "cert", err) || check_file(ep->key, "key", err) ||
         check_proxy(ep->proxy, err))
         return err->code;
-    return read_headers(ep, hl_opts_str(env->opts, HAUL_OPT_HEADER), err);
+    headers = hl_opts_str(env->opts, HAUL_OPT_HEADER);
+    return headers ? add_lines(ep, headers, true, err) : 0;
 }
 
 /* ---- Endpoints ---------------------------------------------------------- */
@@ -286,7 +278,7 @@ static void warn_of_plain(const struct hl_http_ep *ep)
     hl_err(&w, HAUL_E_TLS, 0,
            "'%s' is not encrypted: who is on the way can read and change "
            "the bytes",
-           ep->display);
+           ep->origin);
     hl_err_hint(&w, "Use https:// where the server has it.");
     ep->base.env->warn(ep->base.env, &w);
 }
@@ -308,10 +300,9 @@ struct hl_http_ep *hl_http_ep_new(const struct hl_env *env,
         pthread_mutex_init(&ep->share_locks[i], NULL);
     ep->tls = !strcmp(base_scheme(url), "https");
     ep->origin = make_origin(url);
-    ep->display = hl_strdup(ep->origin);
     ep->user = hl_strdup(url->user);
     ep->password = hl_strdup(url->password);
-    if (!ep->origin || !ep->display || (url->user && !ep->user) ||
+    if (!ep->origin || (url->user && !ep->user) ||
         (url->password && !ep->password))
         hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
     else if (!read_options(ep, err))
@@ -339,7 +330,6 @@ void hl_http_ep_free(struct hl_http_ep *ep)
         hl_free_secret(ep->headers[i]);
     hl_free(ep->headers);
     hl_free(ep->origin);
-    hl_free(ep->display);
     hl_free(ep->user);
     hl_free_secret(ep->password);
     hl_free(ep->cacert);

@@ -43,8 +43,8 @@ enum { HL_HTTP_LOCKS = 8 }; /* more than CURL_LOCK_DATA_LAST */
 struct hl_http_ep {
     struct hl_endpoint base;
     /* Fixed after endpoint_new. */
-    char *origin;  /* "https://host:port", of the URL the user gave */
-    char *display; /* the same for messages */
+    char *origin; /* "https://host:port", of the URL the user gave; for
+                   * messages too */
     bool tls;
     char *user;
     char *cacert, *cert, *key, *proxy, *unix_socket;
@@ -61,7 +61,6 @@ struct hl_http_ep {
     struct hl_flow flow; /* the sum; loops add to it */
     /* Engine thread. */
     struct hl_http_loop *loops[HL_HTTP_LOOPS_MAX];
-    uint32_t loop_count;
 };
 
 /* ---- Loops: http_loop.c ------------------------------------------------- */

@@ -356,7 +356,7 @@ static size_t call_send(struct hl_http_request *req, uint8_t *buf, size_t cap)
     if (req->foreign) {
         hl_err(&req->error, HAUL_E_PROTO, 0,
                "'%s' wants the request to be sent to another server",
-               req->ep->display);
+               req->ep->origin);
         return HL_HTTP_ABORT;
     }
     if (n)
@@ -379,7 +379,7 @@ static int too_long(struct hl_http_request *req)
 
     return hl_err(&req->error, HAUL_E_PROTO, 0,
                   "the answer of '%s' is longer than %zu bytes",
-                  req->ep->display, s->answer_max);
+                  req->ep->origin, s->answer_max);
 }
 
 static int call_head(struct hl_http_request *req)
@@ -389,7 +389,7 @@ static int call_head(struct hl_http_request *req)
     if (req->head.encoding[0])
         return hl_err(&req->error, HAUL_E_PROTO, 0,
                       "'%s' sends '%s', which nobody asked for",
-                      req->ep->display, req->head.encoding);
+                      req->ep->origin, req->head.encoding);
     if (strcmp(req->method, "HEAD") && req->head.length != HL_SIZE_UNKNOWN &&
         req->head.length > s->answer_max)
         return too_long(req);
@@ -655,10 +655,10 @@ int hl_http_call_refused(const struct hl_http_client *c,
     }
     if (call->status >= 200 && call->status < 300)
         return 0;
-    name = hl_asprintf("%s%.*s", c->ep->display,
+    name = hl_asprintf("%s%.*s", c->ep->origin,
                        (int)(call->path ? strcspn(call->path, "?") : 0),
                        call->path ? call->path : "");
-    subject.name = name ? name : c->ep->display;
+    subject.name = name ? name : c->ep->origin;
     rc = hl_http_status_error(call->status, &subject, call->answer, err);
     hl_free(name);
     if (err)

@@ -172,6 +172,13 @@ bool hl_http_date(const char *value, int64_t *out_s)
     return true;
 }
 
+int64_t hl_http_mtime_ns(int64_t s)
+{
+    if (s < 0 || s > INT64_MAX / (int64_t)HL_NS_PER_S)
+        return 0;
+    return s * (int64_t)HL_NS_PER_S;
+}
+
 uint64_t hl_http_retry_after_ns(const char *value, int64_t now_s)
 {
     struct span s = trim_text(value);

@@ -36,6 +36,10 @@ bool hl_http_etag(const char *value, char *out, size_t cap, bool *weak);
  * the epoch. */
 bool hl_http_date(const char *value, int64_t *out_s);
 
+/* Such a time in nanoseconds; 0, not known, for a year that they cannot tell.
+ */
+int64_t hl_http_mtime_ns(int64_t s);
+
 /* Retry-After (RFC 9110 10.2.3), seconds or a date against now_s; 0 when it
  * says nothing, at most an hour. */
 uint64_t hl_http_retry_after_ns(const char *value, int64_t now_s);

@@ -168,9 +168,7 @@ static void tell_identity(struct hl_http_source *s)
     struct hl_identity *id = &s->open->identity;
 
     id->size = f->size;
-    /* A year that nanoseconds cannot tell is not known. */
-    if (f->modified_s <= INT64_MAX / (int64_t)HL_NS_PER_S)
-        id->mtime_ns = f->modified_s * (int64_t)HL_NS_PER_S;
+    id->mtime_ns = hl_http_mtime_ns(f->modified_s);
     if (f->etag[0] && !f->etag_weak)
         snprintf(id->validator, sizeof(id->validator), "%s", f->etag);
     else if (f->date[0])

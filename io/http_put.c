@@ -241,7 +241,6 @@ static void head_done(struct hl_http_request *req, int rc)
 {
     struct hl_http_put *p = req->user;
     struct hl_stat *op = HL_CONTAINER(p->net.op, struct hl_stat, op);
-    int64_t s = req->head.modified_s;
 
     p->net.op = NULL;
     if (rc) {
@@ -251,9 +250,7 @@ static void head_done(struct hl_http_request *req, int rc)
     op->exists = req->head.status >= 200 && req->head.status < 300;
     if (op->exists) {
         op->size = req->head.length;
-        /* A year that nanoseconds cannot tell is not known. */
-        if (s > 0 && s <= INT64_MAX / (int64_t)HL_NS_PER_S)
-            op->mtime_ns = s * (int64_t)HL_NS_PER_S;
+        op->mtime_ns = hl_http_mtime_ns(req->head.modified_s);
     }
     hl_op_finish(loop_of(p), &op->op, 0);
 }
@@ -349,10 +346,8 @@ static bool is_running(const struct hl_http_put *p)
 
 static void cancel_requests(struct hl_http_put *p)
 {
-    if (hl_http_request_running(&p->net.head))
-        hl_http_request_cancel(&p->net.head);
-    if (hl_http_request_running(&p->net.put))
-        hl_http_request_cancel(&p->net.put);
+    hl_http_request_cancel(&p->net.head);
+    hl_http_request_cancel(&p->net.put);
 }
 
 static void run_abort(struct hl_task *task)

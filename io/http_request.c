@@ -26,7 +26,7 @@ static void try_now(struct hl_http_easy *e);
 
 static const char *name_of(const struct hl_http_request *req)
 {
-    return req->display ? req->display : req->ep->display;
+    return req->display ? req->display : req->ep->origin;
 }
 
 /* ---- The header --------------------------------------------------------- */

@@ -489,17 +489,14 @@ static void warn_of(struct haul_transfer *t, const char *what, const char *hint)
  * words are those of cli/wipe.c. */
 static bool has_secret_header(const char *s)
 {
-    static const char *const words[] = {"token",   "secret", "pass", "pwd",
-                                        "key",     "sig",    "cred", "auth",
-                                        "session", "cookie"};
     char name[64];
 
     for (; s && *s; s += *s == '\n') {
         snprintf(name, sizeof(name), "%.*s", (int)hl_min(strcspn(s, ":\n"), 63),
                  s);
-        for (size_t i = 0; *s != '@' && i < HL_LEN(words); i++)
-            if (strcasestr(name, words[i]))
-                return true;
+        if (*s != '@' &&
+            (hl_url_secret_name(name) || strcasestr(name, "cookie")))
+            return true;
         s += strcspn(s, "\n");
     }
     return false;
