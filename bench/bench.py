@@ -530,7 +530,7 @@ def machine():
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    p.add_argument("--quick", action="store_true", help="less data, one run of each")
+    p.add_argument("--quick", action="store_true", help="less data and runs")
     p.add_argument("--only", default="", help=", ".join(CASES))
     p.add_argument("--all", action="store_true",
                    help="peers on the long links too")
