@@ -124,7 +124,7 @@ int args_check_groups(const struct args *a, const char *command,
 
 /* A password, and what looks like a credential in a query; inside argv. */
 void wipe_url(char *url);
-/* The values of --header and --proxy that hold a secret. */
+/* The values of --header, --proxy and --endpoint that hold a secret. */
 void wipe_options(const struct args *a);
 
 /* ---- The commands, each in a file of its own ---- */

@@ -8,14 +8,20 @@
 const struct command cli_commands[] = {
     {"copy", "SOURCE TARGET", "Copies SOURCE to TARGET",
      "Each is a path, - (standard input or output), user@host:path,\n"
-     "sftp://user@host:port/path or https://user@host/path. The same command\n"
-     "continues an interrupted copy. A TARGET that is a folder, or ends in /,\n"
-     "gets the name of SOURCE.\n"
+     "sftp://user@host:port/path, s3://BUCKET/KEY or https://user@host/path.\n"
+     "The same command continues an interrupted copy. A TARGET that is a\n"
+     "folder, or ends in /, gets the name of SOURCE.\n"
      "\n"
-     "A TARGET https:// or put+https:// is one PUT, post+https:// one POST:\n"
-     "sent from the start each time, unconfirmed until the server answers.\n"
-     "A SOURCE https:// is read in ranges and continues where the server\n"
-     "tells that it is unchanged. http:// is the same without protection.\n",
+     "A TARGET s3:// is uploaded in parts, several at once. A TARGET https://\n"
+     "is asked first: by tus or the IETF's resumable uploads it continues\n"
+     "(tus+https:// insists on tus); a server that speaks neither gets one\n"
+     "PUT, as with put+https://. post+https:// is one POST. A PUT or POST is\n"
+     "sent from the start each time, unconfirmed until the server answers;\n"
+     "with --ranged a put+https:// continues where the server can.\n"
+     "\n"
+     "A SOURCE https:// or s3:// is read in ranges and continues where the\n"
+     "server tells that it is unchanged. http:// is https:// without\n"
+     "protection.\n",
      "transfer " ENDPOINT, 2, 2, copy_run},
     {"verify", "TARGET [MANIFEST]",
      "Reads TARGET again and compares it with a manifest",
@@ -24,8 +30,10 @@ const struct command cli_commands[] = {
      ENDPOINT, 1, 2, verify_run},
     {"jobs", "list | show ID | cancel ID | forget ID",
      "Transfers that earlier runs left unfinished",
-     "cancel removes what the transfer left at its target; forget drops its "
-     "state\neven when the target cannot be reached.\n",
+     "cancel removes what the transfer left at its target (a temporary file, "
+     "an\nunfinished upload); forget drops its state even when the target "
+     "cannot be\nreached. Give the options that reach the target, such as "
+     "--endpoint.\n",
      "jobs patience SSH HTTP talk help", 1, 2, jobs_run},
     {"completion", "bash|zsh", NULL, "", "help", 1, 1, completion_run},
     {0},

@@ -335,15 +335,18 @@ static void write_answer(struct json *j, const struct haul_result *r)
     size_t len = r && r->answer ? (size_t)r->answer_bytes : 0;
     size_t shown = len ? text_whole(r->answer, len, ANSWER_SHOWN) : 0;
 
-    if (!r || !r->answer_status) {
+    if (!r || (!r->answer_status && !r->answer_location)) {
         json_text(j, "answer", NULL);
         return;
     }
     json_open(j, "answer");
-    json_u64(j, "status", (uint64_t)r->answer_status);
+    json_u64(j, "status",
+             r->answer_status ? (uint64_t)r->answer_status : UINT64_MAX);
     json_bytes(j, "body", r->answer, shown);
     if (shown < len)
         json_bool(j, "cut", true);
+    if (r->answer_location)
+        json_text(j, "location", r->answer_location);
     json_close(j);
 }
 
@@ -410,6 +413,22 @@ static void tell_warning(struct progress *p, const struct haul_error *error)
         text_say("hint: %s", error->hint);
 }
 
+/* What was found out and chosen, and why. */
+static void tell_note(struct progress *p, const char *text)
+{
+    struct json j;
+
+    if (p->verbose && !p->silent) {
+        clear_bar(p);
+        text_say("%s", text);
+    }
+    if (p->mode != PROGRESS_JSON)
+        return;
+    begin_event(&j, p, "note");
+    json_text(&j, "note", text);
+    json_end(&j);
+}
+
 static void show_stats(struct progress *p, const struct haul_stats *s,
                        bool state_changed)
 {
@@ -447,6 +466,8 @@ void progress_event(struct progress *p, const struct haul_event *ev)
         tell_warning(p, ev->error);
         if (p->mode == PROGRESS_JSON)
             write_error(p, "warning", ev->error);
+    } else if (ev->type == HAUL_EV_NOTE && ev->text) {
+        tell_note(p, ev->text);
     } else if ((ev->type == HAUL_EV_STATE || ev->type == HAUL_EV_PROGRESS) &&
                s->state < HAUL_STATE_DONE) {
         show_stats(p, s, ev->type == HAUL_EV_STATE);
@@ -494,6 +515,11 @@ static void say_answer(const struct haul_result *r)
     size_t len = r->answer ? (size_t)r->answer_bytes : 0, shown;
     int status = r->answer_status;
 
+    if (r->answer_location) {
+        fputs("stored as ", stderr);
+        text_put(stderr, r->answer_location);
+        fputc('\n', stderr);
+    }
     while (len && memchr(" \t\r\n", r->answer[len - 1], 4))
         len--;
     if (!status || (!len && (status == 200 || status == 201 || status == 204)))

@@ -4,6 +4,7 @@
  * Others could read them before; the library warns of that.
  */
 #include <string.h>
+#include <strings.h>
 
 #include "cli.h"
 
@@ -69,12 +70,18 @@ static void wipe_query(char *s)
     }
 }
 
+static bool ends_in(const char *url, const char *end, const char *scheme)
+{
+    size_t len = (size_t)(end - url), want = strlen(scheme);
+
+    return len >= want && !strncasecmp(end - want, scheme, want);
+}
+
+/* What stands behind a '?' is a part of the path in the others. */
 static bool has_query(const char *url, const char *scheme_end)
 {
-    size_t len = (size_t)(scheme_end - url);
-
-    return !(len >= 4 && (!memcmp(scheme_end - 4, "sftp", 4) ||
-                          !memcmp(scheme_end - 4, "file", 4)));
+    return !ends_in(url, scheme_end, "sftp") &&
+           !ends_in(url, scheme_end, "file") && !ends_in(url, scheme_end, "s3");
 }
 
 void wipe_url(char *url)
@@ -106,10 +113,11 @@ void wipe_options(const struct args *a)
 {
     for (int i = 0; i < a->value_count; i++) {
         char *text = a->values[i].text, *scheme_end = strstr(text, "://");
+        int id = a->values[i].option->id;
 
-        if (a->values[i].option->id == HAUL_OPT_HEADER)
+        if (id == HAUL_OPT_HEADER)
             wipe_header(text);
-        else if (a->values[i].option->id == HAUL_OPT_PROXY)
+        else if (id == HAUL_OPT_PROXY || id == HAUL_OPT_ENDPOINT)
             wipe_login(scheme_end ? scheme_end + 3 : text, "/?");
     }
 }

@@ -3,8 +3,8 @@
  *
  * Nothing here grows with the number of chunks: an open part is a position,
  * what an earlier run has done and what is wanted again are sets of ranges
- * that are searched, never walked. With part_size 0 the whole object is one
- * part that is always open; with run_max it is cut into runs, and a run is
+ * that are searched, never walked. Without parts the whole object is one part
+ * that is always open; with run_max it is cut into runs, and a run is
  * open from its first chunk handed out until its last one has been read.
  * Pure; engine thread.
  */
@@ -14,17 +14,19 @@
 
 struct cursor {
     uint64_t part;
-    uint64_t pos; /* the part's next new chunk begins here or behind */
-    uint64_t end; /* of a run */
-    uint32_t out; /* of a run: chunks in the reader's hands */
+    uint64_t pos;   /* the part's next new chunk begins here or behind */
+    uint64_t taken; /* of a part: everything before */
+    uint64_t end;   /* of a run */
+    uint32_t out;   /* of a run: chunks in the reader's hands */
 };
 
 struct hl_cursors {
     uint64_t size; /* or HL_SIZE_UNKNOWN */
     uint64_t chunk_size;
-    uint64_t part_size; /* HL_SIZE_UNKNOWN: one part, the object */
-    bool chunk_is_part; /* configured with part_size 0 */
-    uint64_t run_max;   /* 0: no runs */
+    struct hl_parts parts; /* of size HL_SIZE_UNKNOWN: one, the object */
+    bool chunk_is_part;    /* configured without parts */
+    uint64_t run_max;      /* 0: no runs */
+    uint64_t ahead;        /* bytes; 0: any number */
 
     struct hl_ranges done;  /* whole chunks that are not handed out */
     struct hl_ranges again; /* whole chunks that are handed out once more */
@@ -35,17 +37,12 @@ struct hl_cursors {
     uint64_t left;  /* bytes behind fresh that no run has yet */
 };
 
-static uint64_t part_begin(const struct hl_cursors *c, uint64_t part)
-{
-    return part * c->part_size;
-}
-
 static uint64_t part_end(const struct hl_cursors *c, uint64_t part)
 {
-    uint64_t begin = part_begin(c, part);
+    uint64_t begin = hl_parts_begin(&c->parts, part);
 
     HL_ASSERT(begin <= c->size);
-    return begin + hl_min(c->part_size, c->size - begin);
+    return begin + hl_min(hl_parts_len(&c->parts, part), c->size - begin);
 }
 
 /* A new cursor at the end of the row. false: out of memory. */
@@ -60,7 +57,8 @@ static bool open_part(struct hl_cursors *c, uint64_t part, uint64_t pos)
         c->open = open;
         c->open_capacity = capacity;
     }
-    c->open[c->open_count++] = (struct cursor){.part = part, .pos = pos};
+    c->open[c->open_count++] =
+        (struct cursor){.part = part, .pos = pos, .taken = pos};
     return true;
 }
 
@@ -81,7 +79,8 @@ static struct hl_slice chunk_at(const struct hl_cursors *c, uint64_t offset)
 
     HL_ASSERT(offset < c->size);
     s.offset = offset - offset % c->chunk_size;
-    s.part = s.offset / (c->chunk_is_part ? c->chunk_size : c->part_size);
+    s.part = c->chunk_is_part ? s.offset / c->chunk_size
+                              : hl_parts_index(&c->parts, s.offset);
     s.len = (uint32_t)hl_min(c->chunk_size, c->size - s.offset);
     s.part_end = c->chunk_is_part || s.offset + s.len == part_end(c, s.part);
     s.run_end = s.offset + s.len;
@@ -110,26 +109,37 @@ static int copy_done(struct hl_cursors *c, const struct hl_ranges *done)
     return rc;
 }
 
+static bool is_layout(const struct hl_cursors_config *config)
+{
+    const struct hl_parts *p = &config->parts;
+    uint64_t chunk = config->chunk_size;
+
+    if (chunk == 0 || chunk > UINT32_MAX)
+        return false;
+    if (p->size % chunk && p->size < config->size)
+        return false;
+    if (p->grow && (!p->size || p->size_max < p->size || p->size_max % p->size))
+        return false;
+    return !config->run_max || (config->run_max % chunk == 0 && !p->size &&
+                                config->size != HL_SIZE_UNKNOWN);
+}
+
 int hl_cursors_new(const struct hl_cursors_config *config,
                    const struct hl_ranges *done, struct hl_cursors **out)
 {
-    uint64_t part_size = config->part_size;
     struct hl_cursors *c;
 
-    if (config->chunk_size == 0 || config->chunk_size > UINT32_MAX)
-        return HAUL_E_INVAL;
-    if (part_size % config->chunk_size && part_size < config->size)
-        return HAUL_E_INVAL;
-    if (config->run_max && (config->run_max % config->chunk_size || part_size ||
-                            config->size == HL_SIZE_UNKNOWN))
+    if (!is_layout(config))
         return HAUL_E_INVAL;
     c = hl_malloc(sizeof(*c));
     if (!c)
         return HAUL_E_NOMEM;
     c->size = config->size;
     c->chunk_size = config->chunk_size;
-    c->chunk_is_part = part_size == 0;
-    c->part_size = c->chunk_is_part ? HL_SIZE_UNKNOWN : part_size;
+    c->chunk_is_part = config->parts.size == 0;
+    c->parts = config->parts;
+    if (c->chunk_is_part)
+        c->parts = (struct hl_parts){.size = HL_SIZE_UNKNOWN};
     c->run_max = config->run_max;
     hl_ranges_init(&c->done);
     hl_ranges_init(&c->again);
@@ -167,7 +177,7 @@ static void open_next(struct hl_cursors *c)
 
     if (!hl_ranges_next_hole(&c->done, c->fresh, c->size, &hole))
         return;
-    part = hole.begin / c->part_size;
+    part = hl_parts_index(&c->parts, hole.begin);
     if (!open_part(c, part, hole.begin))
         return;
     c->fresh = part_end(c, part);
@@ -181,23 +191,77 @@ static bool next_of(const struct hl_cursors *c, const struct cursor *cur,
                                hole);
 }
 
+static struct cursor *find_open(const struct hl_cursors *c, uint64_t part)
+{
+    for (size_t i = 0; i < c->open_count && !c->chunk_is_part; i++)
+        if (c->open[i].part == part)
+            return &c->open[i];
+    return NULL;
+}
+
+static bool is_near(const struct hl_cursors *c, const struct cursor *cur,
+                    uint64_t offset)
+{
+    return !c->ahead || c->chunk_is_part || offset < cur->taken ||
+           offset - cur->taken < c->ahead;
+}
+
+/* The part that is least ahead goes on; of equals, the one whose turn it is. */
 static bool take_turn(struct hl_cursors *c, struct hl_slice *out)
 {
+    uint64_t ahead, least = UINT64_MAX;
     struct hl_range hole;
-    size_t i;
+    size_t i, best = 0;
 
     for (i = 0; i < c->open_count; i++) {
         size_t at = (c->turn + i) % c->open_count;
+        const struct cursor *cur = &c->open[at];
 
-        if (!next_of(c, &c->open[at], &hole))
+        if (!next_of(c, cur, &hole) || !is_near(c, cur, hole.begin))
             continue;
-        *out = chunk_at(c, hole.begin);
-        HL_ASSERT(out->offset == hole.begin);
-        c->open[at].pos = out->offset + out->len;
-        c->turn = (at + 1) % c->open_count;
-        return true;
+        ahead = hole.begin - hl_min(hole.begin, cur->taken);
+        if (ahead >= least)
+            continue;
+        least = ahead;
+        best = at;
     }
-    return false;
+    if (least == UINT64_MAX)
+        return false;
+    next_of(c, &c->open[best], &hole);
+    *out = chunk_at(c, hole.begin);
+    HL_ASSERT(out->offset == hole.begin);
+    c->open[best].pos = out->offset + out->len;
+    c->turn = (best + 1) % c->open_count;
+    return true;
+}
+
+void hl_cursors_set_ahead(struct hl_cursors *c, uint32_t chunks)
+{
+    c->ahead = chunks * c->chunk_size;
+}
+
+void hl_cursors_set_taken(struct hl_cursors *c, uint64_t part, uint64_t offset)
+{
+    struct cursor *cur = find_open(c, part);
+
+    if (cur)
+        cur->taken = offset;
+}
+
+uint64_t hl_cursors_taken(const struct hl_cursors *c, uint64_t part)
+{
+    const struct cursor *cur = find_open(c, part);
+
+    return cur ? cur->taken : UINT64_MAX;
+}
+
+bool hl_cursors_near(const struct hl_cursors *c, uint64_t offset)
+{
+    const struct cursor *cur = NULL;
+
+    if (!c->chunk_is_part)
+        cur = find_open(c, hl_parts_index(&c->parts, offset));
+    return !cur || is_near(c, cur, offset);
 }
 
 /* ---- Runs --------------------------------------------------------------- */
@@ -302,18 +366,27 @@ int hl_cursors_again(struct hl_cursors *c, uint64_t begin, uint64_t end)
 
 uint64_t hl_cursors_again_first(const struct hl_cursors *c)
 {
-    return c->again.count ? c->again.r[0].begin : UINT64_MAX;
+    for (size_t i = 0; i < c->again.count; i++) {
+        uint64_t at = c->again.r[i].begin;
+
+        while (at < c->again.r[i].end) {
+            if (hl_cursors_near(c, at))
+                return at;
+            at = part_end(c, hl_parts_index(&c->parts, at));
+        }
+    }
+    return UINT64_MAX;
 }
 
-static void take_again(struct hl_cursors *c, struct hl_slice *out)
+/* Not from the front of a range it needs memory; without, the first goes. */
+static void take_again(struct hl_cursors *c, uint64_t offset,
+                       struct hl_slice *out)
 {
-    int rc;
-
+    *out = chunk_at(c, offset);
+    if (!hl_ranges_remove(&c->again, out->offset, out->offset + out->len))
+        return;
     *out = chunk_at(c, c->again.r[0].begin);
-    /* From the front of a range: needs no memory. */
-    rc = hl_ranges_remove(&c->again, out->offset, out->offset + out->len);
-    HL_ASSERT(rc == 0);
-    (void)rc;
+    (void)hl_ranges_remove(&c->again, out->offset, out->offset + out->len);
 }
 
 /* ---- Which one ---------------------------------------------------------- */
@@ -321,8 +394,10 @@ static void take_again(struct hl_cursors *c, struct hl_slice *out)
 bool hl_cursors_next(struct hl_cursors *c, uint32_t open_max,
                      struct hl_slice *out)
 {
-    if (c->again.count) {
-        take_again(c, out);
+    uint64_t again = hl_cursors_again_first(c);
+
+    if (again != UINT64_MAX) {
+        take_again(c, again, out);
         return true;
     }
     if (c->run_max)
@@ -337,12 +412,15 @@ bool hl_cursors_ready(const struct hl_cursors *c, uint32_t open_max)
     struct hl_range hole;
     size_t i;
 
-    if (c->again.count)
+    if (hl_cursors_again_first(c) != UINT64_MAX)
         return true;
-    for (i = 0; i < c->open_count; i++)
-        if (c->run_max ? run_ready(&c->open[i])
-                       : next_of(c, &c->open[i], &hole))
+    for (i = 0; i < c->open_count; i++) {
+        const struct cursor *cur = &c->open[i];
+
+        if (c->run_max ? run_ready(cur)
+                       : next_of(c, cur, &hole) && is_near(c, cur, hole.begin))
             return true;
+    }
     return c->open_count < open_max &&
            hl_ranges_next_hole(&c->done, c->fresh, c->size, &hole);
 }
@@ -368,7 +446,7 @@ void hl_cursors_set_size(struct hl_cursors *c, uint64_t size)
     /* Cuts the end of the last range, or takes whole ones: needs no memory. */
     (void)hl_ranges_remove(&c->again, size, HL_SIZE_UNKNOWN);
     for (i = c->open_count; i-- > 0 && !c->chunk_is_part;)
-        if (part_begin(c, c->open[i].part) >= size)
+        if (hl_parts_begin(&c->parts, c->open[i].part) >= size)
             close_at(c, i);
 }
 

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum report { REPORT_ACKED, REPORT_LOST, REPORT_TOKEN };
+enum report { REPORT_ACKED, REPORT_LOST, REPORT_TOKEN, REPORT_NOTE };
 
 /* ---- Operations --------------------------------------------------------- */
 
@@ -32,12 +32,21 @@ void hl_op_finish(struct hl_loop *loop, struct hl_op *op, int rc)
 
 /* ---- Reports ------------------------------------------------------------ */
 
+/* Tokens and notes may be credentials. */
+static void free_data(struct hl_report *r)
+{
+    if (r->what == REPORT_TOKEN || r->what == REPORT_NOTE)
+        hl_free_secret(r->data);
+    else
+        hl_free(r->data);
+    r->data = NULL;
+}
+
 static void report_free(struct hl_report *r)
 {
     struct hl_object *obj = r->obj;
 
-    hl_free(r->data);
-    r->data = NULL;
+    free_data(r);
     if (r == &obj->last ||
         (r >= obj->spares && r < obj->spares + HL_OBJECT_SPARES))
         atomic_store(&r->used, false);
@@ -56,13 +65,33 @@ static void deliver_lost(const struct hl_report *r)
     obj->events->lost(obj->events_user, r->offset, r->len, &error);
 }
 
+static void deliver_token(const struct hl_report *r)
+{
+    const struct hl_object *obj = r->obj;
+
+    if (r->data)
+        obj->events->token(obj->events_user, r->data);
+    else
+        obj->driver->token_saved(r->obj, HAUL_E_NOMEM);
+}
+
+static void deliver_note(const struct hl_report *r)
+{
+    const struct hl_object *obj = r->obj;
+
+    if (r->data)
+        obj->events->note(obj->events_user, r->offset, r->data);
+    else if (obj->driver->note_saved)
+        obj->driver->note_saved(r->obj, r->offset, HAUL_E_NOMEM);
+}
+
 /* r is free before the call: what is called may close the object or report
  * again. */
 static void deliver(struct hl_task *task)
 {
     struct hl_report *r = HL_CONTAINER(task, struct hl_report, task);
-    struct hl_object *obj = r->obj;
-    struct hl_report copy = {.obj = obj,
+    const struct hl_object *obj = r->obj;
+    struct hl_report copy = {.obj = r->obj,
                              .data = r->data,
                              .offset = r->offset,
                              .len = r->len,
@@ -71,15 +100,21 @@ static void deliver(struct hl_task *task)
 
     r->data = NULL;
     report_free(r);
-    if (copy.what == REPORT_ACKED)
+    switch ((enum report)copy.what) {
+    case REPORT_ACKED:
         obj->events->acked(obj->events_user, copy.offset, copy.len);
-    else if (copy.what == REPORT_LOST)
+        break;
+    case REPORT_LOST:
         deliver_lost(&copy);
-    else if (copy.data)
-        obj->events->token(obj->events_user, copy.data);
-    else
-        obj->driver->token_saved(obj, HAUL_E_NOMEM);
-    hl_free(copy.data);
+        break;
+    case REPORT_TOKEN:
+        deliver_token(&copy);
+        break;
+    case REPORT_NOTE:
+        deliver_note(&copy);
+        break;
+    }
+    free_data(&copy);
 }
 
 static struct hl_report *report_new(struct hl_object *obj)
@@ -116,8 +151,10 @@ static void report(struct hl_object *obj, const struct hl_report *what)
     struct hl_report *r = report_new(obj);
 
     if (!r) {
+        struct hl_report dropped = *what;
+
         report_overflow(obj);
-        hl_free(what->data);
+        free_data(&dropped);
         return;
     }
     r->obj = obj;
@@ -155,6 +192,14 @@ void hl_object_lost(struct hl_object *obj, uint64_t offset, uint64_t len,
 void hl_object_token(struct hl_object *obj, const char *token)
 {
     struct hl_report r = {.what = REPORT_TOKEN, .data = hl_strdup(token)};
+
+    report(obj, &r);
+}
+
+void hl_object_note(struct hl_object *obj, uint64_t part, const char *note)
+{
+    struct hl_report r = {
+        .what = REPORT_NOTE, .offset = part, .data = hl_strdup(note)};
 
     report(obj, &r);
 }

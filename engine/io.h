@@ -26,6 +26,12 @@
  * (part_end) with the part's last write, whatever the source; an empty object
  * has no write, only a commit.
  *
+ * Bytes of a write that the target has already (it says so when it is asked
+ * after a break) are acknowledged without being sent; the write says how many
+ * (skipped). HAUL_E_LOST from any operation of a target, or with lost():
+ * what it confirmed is not there any more. The engine then closes the object
+ * and opens the target again with the saved token, as a new run would.
+ *
  * A driver never retries and never decides how often: it reports, the engine
  * submits again (retry.h). A driver reconnects when it gets an operation and
  * has no connection.
@@ -39,9 +45,12 @@
 #include "log.h"
 #include "loop.h"
 #include "opts.h"
+#include "parts.h"
 #include "pool.h"
+#include "ranges.h"
 #include "url.h"
 
+struct hl_digest;
 struct hl_driver;
 struct hl_endpoint;
 struct hl_object;
@@ -54,6 +63,14 @@ struct hl_env {
     bool virtual_time;
     /* Largest sum of receive windows and queues that libraries may hold. */
     uint64_t library_bytes_max;
+    /* The digest of that name (stage.h), static, or NULL. Any thread. */
+    const struct hl_digest *(*digest)(const char *name);
+    /* What was found out about a place and may be believed later ("speaks
+     * tus"). Engine thread. fact: NULL when unknown; hl_free() it. keep_fact:
+     * NULL forgets. */
+    char *(*fact)(const struct hl_env *env, const char *key);
+    void (*keep_fact)(const struct hl_env *env, const char *key,
+                      const char *value);
     /* See haul_secret_fn; serialized, may block, not on the engine thread.
      * HAUL_E_AUTH when nobody can be asked. */
     int (*secret)(const struct hl_env *env, const char *what, int echo,
@@ -63,7 +80,10 @@ struct hl_env {
     void (*warn)(const struct hl_env *env, const struct hl_error *warning);
     /* Driver of a scheme, or NULL; for drivers that wrap others. */
     const struct hl_driver *(*find)(const char *scheme);
-    void *owner; /* of secret and warn */
+    /* What was chosen and why ("'h' speaks tus 1.0.0"); for --verbose.
+     * Engine thread; the text is copied. */
+    void (*say)(const struct hl_env *env, const char *text);
+    void *owner; /* of the functions above */
 };
 
 /* Base of every operation. */
@@ -98,6 +118,9 @@ struct hl_object_events {
                  const struct hl_error *error);
     /* Keep token durably, then call driver->token_saved(). */
     void (*token)(void *user, const char *token);
+    /* Keep note durably as the target's note of this part, instead of an
+     * earlier one, then call driver->note_saved(). */
+    void (*note)(void *user, uint64_t part, const char *note);
 };
 
 /* A report on its way to the engine thread; io.c's own. */
@@ -129,11 +152,13 @@ struct hl_object {
  * everything that the calling thread has posted before. None is dropped: when
  * memory is out and the spares of the object are on their way too, reports
  * become one lost(0, UINT64_MAX) with HAUL_E_NOMEM, which nobody retries; a
- * token that cannot be kept becomes token_saved(HAUL_E_NOMEM). */
+ * token or note that cannot be kept becomes token_saved(HAUL_E_NOMEM) or
+ * note_saved(HAUL_E_NOMEM). */
 void hl_object_acked(struct hl_object *obj, uint64_t offset, uint64_t len);
 void hl_object_lost(struct hl_object *obj, uint64_t offset, uint64_t len,
                     const struct hl_error *error);
 void hl_object_token(struct hl_object *obj, const char *token);
+void hl_object_note(struct hl_object *obj, uint64_t part, const char *note);
 
 #define HL_OFFERED_MAX 64 /* bytes: SHA-512 */
 
@@ -164,18 +189,27 @@ enum hl_cap {
     HL_CAP_RESUME = 1 << 4,   /* what is acknowledged outlives the process */
     HL_CAP_IN_PLACE = 1 << 5, /* written under its final name */
     HL_CAP_NULL = 1 << 6,     /* keeps nothing: no state is worth saving */
-    HL_CAP_LATE = 1 << 7      /* with ORDERED: nothing of a part is
+    HL_CAP_LATE = 1 << 7,     /* with ORDERED: nothing of a part is
                                * acknowledged before its last byte was taken
                                * (part_end); then all of it, or all of it is
                                * lost */
+    HL_CAP_TELLS = 1 << 8,    /* open with resume says what is there
+                               * (confirmed); nothing else is believed */
+    HL_CAP_COMPARES = 1 << 9  /* commit may say that the target has compared
+                               * every byte (compared) */
+};
+
+/* What a target asked to keep about a part. May be a credential. */
+struct hl_note {
+    uint64_t part;
+    const char *text;
 };
 
 /* What open tells. */
 struct hl_layout {
-    uint64_t part_size;   /* 0: a chunk is a part; else a multiple of the chunk
-                           * size */
-    uint32_t caps;        /* enum hl_cap */
-    uint32_t streams_max; /* 0: no such notion */
+    struct hl_parts parts; /* sizes are multiples of the chunk size */
+    uint32_t caps;         /* enum hl_cap */
+    uint32_t streams_max;  /* 0: no such notion */
     /* source: 0, or it likes to read runs of consecutive chunks of at most so
      * many bytes, several runs at once (streams_max) */
     uint64_t run_max;
@@ -190,16 +224,26 @@ struct hl_open {
     uint64_t size; /* target: size to come, or HL_SIZE_UNKNOWN */
     uint64_t chunk_size;
     const char *id;    /* target: unique, [0-9a-f], for temporary names */
+    const char *name;  /* target: the source's, without folders; or NULL */
     const char *token; /* target: as saved by an earlier run, or NULL */
     bool resume;       /* target: go on with what token names */
-    bool append;       /* target: go on with what stands under the final
-                        * name, whoever began it; in place */
-    bool no_clobber;   /* target: HAUL_E_EXISTS when the name is taken */
-    bool in_order;     /* target: one ascending stream, in place */
-    uint32_t mode;     /* target: permission bits to create with; 0 any */
+    const struct hl_note *notes; /* target, resume: of earlier runs, by part */
+    size_t note_count;
+    /* target: so many bytes at most can be kept until they are acknowledged;
+     * UINT64_MAX when the source can be read again */
+    uint64_t hold_max;
+    bool append;      /* target: go on with what stands under the final
+                       * name, whoever began it; in place */
+    bool no_clobber;  /* target: HAUL_E_EXISTS when the name is taken */
+    bool in_order;    /* target: one ascending stream, in place */
+    uint32_t mode;    /* target: permission bits to create with; 0 any */
+    int64_t mtime_ns; /* target: the source's; 0 unknown */
     /* out */
     struct hl_identity identity; /* source */
     struct hl_layout layout;
+    /* target that TELLS, resume: what it has, at any byte; the engine's, empty
+     * before */
+    struct hl_ranges *confirmed;
 };
 
 /* One chunk (or less) to read or write. */
@@ -220,6 +264,8 @@ struct hl_io {
      * the engine asks ahead. */
     uint32_t done;
     bool eof;
+    /* out, write: so many of its bytes the target had already */
+    uint32_t skipped;
 };
 
 struct hl_stat {
@@ -240,6 +286,8 @@ struct hl_commit {
     bool no_clobber;
     /* out */
     bool durable, size_checked;
+    bool compared; /* the target's own checksum of every byte is that of what
+                    * was sent */
 };
 
 struct hl_suspend {
@@ -263,6 +311,9 @@ struct hl_answer {
     int status; /* of the protocol; 0: none came */
     char *body; /* at most HL_ANSWER_MAX bytes and a NUL, or NULL */
     size_t body_len;
+    char *location; /* where the server keeps it, when that is not the URL that
+                     * was named; for the user, who may keep it to himself; or
+                     * NULL */
 };
 
 /* A snapshot of where an endpoint's time went; everything cumulative but the
@@ -320,8 +371,10 @@ struct hl_driver {
     void (*discard)(struct hl_object *obj, const char *token, struct hl_op *op);
     void (*remote_digest)(struct hl_object *obj, struct hl_remote_digest *op);
 
-    /* The token that the object asked to keep is durable (rc 0) or not. */
+    /* The token that the object asked to keep is durable (rc 0) or not; the
+     * note of a part likewise (NULL: nobody waits for it). */
     void (*token_saved)(struct hl_object *obj, int rc);
+    void (*note_saved)(struct hl_object *obj, uint64_t part, int rc);
 
     /* Every operation of the object comes back soon (HAUL_E_CANCELED unless
      * it was ready), then op; after that the object reports nothing more.

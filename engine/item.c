@@ -64,6 +64,10 @@ bool hl_item_home(struct hl_item *it, struct hl_op *op)
     }
     if (!err.code)
         hl_err(&err, op->rc, 0, "%s", haul_err_text(op->rc));
+    if (op->rc == HAUL_E_LOST && it->target_open) {
+        hl_item_lost(it, &err, false);
+        return false;
+    }
     if (hl_retry_again(&it->t->policy, &it->retry, op->rc, hl_loop_now(loop),
                        &it->t->e->random, &at)) {
         at = hl_retry_at(at, hl_loop_now(loop), &err);
@@ -104,22 +108,61 @@ static void on_token(void *user, const char *token)
         hl_item_fail(it, &err);
 }
 
-const struct hl_object_events hl_item_object_events = {on_early, on_early_lost,
-                                                       on_token};
+static void on_note(void *user, uint64_t part, const char *note)
+{
+    struct hl_item *it = user;
+    const struct hl_driver *d = it->target->driver;
+    struct hl_error err = {0};
+    int rc = hl_saved_note(it, part, note, &err);
+
+    if (d->note_saved)
+        d->note_saved(it->target, part, rc);
+    if (rc)
+        hl_item_fail(it, &err);
+}
+
+const struct hl_object_events hl_item_object_events = {
+    .acked = on_early,
+    .lost = on_early_lost,
+    .token = on_token,
+    .note = on_note,
+};
 
 /* ---- Moving ------------------------------------------------------------- */
 
+static int changed(struct hl_item *it, const struct hl_slice *slice)
+{
+    struct hl_error err = {0};
+
+    hl_err(&err, HAUL_E_CHANGED, 0,
+           "the source '%s' changed: bytes %" PRIu64 " to %" PRIu64
+           " are not those that were sent before",
+           it->t->source_name, slice->offset, slice->offset + slice->len);
+    hl_err_hint(&err, "Start anew with --resume never, when nobody writes to "
+                      "it.");
+    hl_item_fail(it, &err);
+    return err.code;
+}
+
+/* A chunk that was sent before, perhaps by an earlier run, must be the same:
+ * the target may have kept some of its bytes. */
 static int take_digest(struct hl_item *it, const struct hl_slice *slice,
                        const uint8_t *digest)
 {
+    static const uint8_t unknown[HL_DIGEST_MAX];
     uint8_t *slot;
+    size_t size;
 
     if (!digest)
         return 0;
+    size = it->t->c.digest->size;
     slot = hl_saved_digest_slot(it, slice->offset / it->chunk_size);
     if (!slot)
         return HAUL_E_NOMEM;
-    memcpy(slot, digest, it->t->c.digest->size);
+    if (it->from_source && memcmp(slot, digest, size) != 0 &&
+        memcmp(slot, unknown, size) != 0)
+        return changed(it, slice);
+    memcpy(slot, digest, size);
     return 0;
 }
 
@@ -142,13 +185,16 @@ static const uint8_t *digest_at(void *user, uint64_t offset)
 
 struct hl_range hl_item_whole_parts(const struct hl_item *it, struct hl_range r)
 {
-    uint64_t part = it->layout.part_size, last;
+    const struct hl_parts *p = &it->layout.parts;
+    uint64_t last, begin, len;
 
-    if (!part)
+    if (!p->size)
         return r;
-    last = (r.end - 1) / part * part;
-    r.begin = r.begin / part * part;
-    r.end = it->size - last > part ? last + part : it->size;
+    last = hl_parts_index(p, r.end - 1);
+    begin = hl_parts_begin(p, last);
+    len = hl_parts_len(p, last);
+    r.begin = hl_parts_begin(p, hl_parts_index(p, r.begin));
+    r.end = it->size - begin > len ? begin + len : it->size;
     return r;
 }
 
@@ -233,6 +279,7 @@ static void take_mover(struct hl_item *it)
         it->has_offered = hl_mover_offered(it->mover, it->offered_digest);
     hl_mover_free(it->mover);
     it->mover = NULL;
+    hl_ranges_clear(&it->confirmed);
     if (it->target) {
         it->target->events = &hl_item_object_events;
         it->target->events_user = it;
@@ -241,19 +288,8 @@ static void take_mover(struct hl_item *it)
 
 static int bad_to_copy(struct hl_item *it, struct hl_error *err)
 {
-    struct hl_range r;
-    uint64_t at = 0;
-
-    while (hl_ranges_next(&it->bad, at, &r)) {
-        for (at = r.begin; at < r.end; at += it->chunk_size)
-            if (hl_saved_lost(it, at, err))
-                return err->code;
-        if (hl_ranges_remove(&it->acked, r.begin, r.end))
-            return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
-        at = r.end;
-    }
     it->before.resent_bytes += it->bad.bytes;
-    return 0;
+    return hl_saved_lost(it, &it->bad, err);
 }
 
 static void differs(struct hl_item *it)
@@ -319,6 +355,13 @@ static void on_finished(void *user, int rc, const struct hl_error *error)
         hl_item_ending(it);
         return;
     }
+    if (rc == HAUL_E_LOST && it->target) {
+        /* The mover has aborted its ends. */
+        if (it->from_source)
+            it->source_open = false;
+        hl_item_lost(it, &err, it->moving == HL_MOVE_COPY || !it->from_source);
+        return;
+    }
     if (rc) {
         hl_item_stop(it, rc, &err);
         return;
@@ -338,7 +381,14 @@ static void on_finished(void *user, int rc, const struct hl_error *error)
 }
 
 static const struct hl_mover_events mover_events = {
-    on_chunk, on_taken, digest_at, on_retry, on_token, on_finished};
+    .chunk = on_chunk,
+    .taken = on_taken,
+    .digest = digest_at,
+    .retry = on_retry,
+    .token = on_token,
+    .note = on_note,
+    .finished = on_finished,
+};
 
 /* Reads the source, or (to check it) the target. */
 static void start_mover(struct hl_item *it, int moving, bool from_source,
@@ -359,6 +409,7 @@ static void start_mover(struct hl_item *it, int moving, bool from_source,
         .run_max = from_source ? it->source_layout.run_max : 0,
         .layout = it->layout,
         .done = done,
+        .confirmed = moving == HL_MOVE_COPY ? &it->confirmed : NULL,
         .digest = t->c.digest,
         .whole = whole,
         .offered = whole && !it->has_offered ? it->offered : NULL,
@@ -378,12 +429,7 @@ static void start_mover(struct hl_item *it, int moving, bool from_source,
         hl_item_fail(it, &err);
         return;
     }
-    if (!from_source || !c.run_max)
-        return;
-    if (it->runs)
-        hl_mover_set_runs(it->mover, it->runs);
-    else
-        hl_item_tune(it, hl_loop_now(t->e->loop));
+    hl_item_tune_mover(it, hl_loop_now(t->e->loop));
 }
 
 static void start_copy(struct hl_item *it)
@@ -444,6 +490,8 @@ static bool read_for_digest(struct hl_item *it)
     bool seeks = it->source_caps & HL_CAP_SEEK;
     bool readback = it->layout.caps & HL_CAP_READBACK;
 
+    if (!it->remote_able && (it->layout.caps & HL_CAP_COMPARES))
+        return false;
     if (it->remote_able
             ? it->has_whole || !seeks
             : !it->offered || it->has_offered || (!seeks && !readback))
@@ -564,6 +612,8 @@ int hl_item_init(struct hl_item *it, struct hl_transfer *t, uint32_t index,
     hl_ranges_init(&it->acked);
     hl_ranges_init(&it->suspect);
     hl_ranges_init(&it->bad);
+    hl_ranges_init(&it->confirmed);
+    hl_ranges_init(&it->earlier);
     if (t->c.source)
         rc = hl_url_copy(&config->source, &it->source_url);
     if (rc == 0 && t->c.target)
@@ -588,7 +638,13 @@ void hl_item_fini(struct hl_item *it)
     hl_ranges_fini(&it->acked);
     hl_ranges_fini(&it->suspect);
     hl_ranges_fini(&it->bad);
-    hl_free(it->token);
+    hl_ranges_fini(&it->confirmed);
+    hl_ranges_fini(&it->earlier);
+    for (size_t i = 0; i < it->note_count; i++)
+        hl_free_secret(it->notes[i].text);
+    hl_free(it->notes);
+    hl_saved_take_notes(it);
+    hl_free_secret(it->token);
     hl_free(it->sample);
     hl_free(it->digests);
     hl_free(it->pending);

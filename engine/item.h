@@ -7,8 +7,9 @@
  *   ─► commit
  *
  * Every step is asynchronous; a step that fails with an outage is repeated
- * with backoff. item.c has the steps, item_tune.c how many streams there are,
- * saved.c what goes to the state store.
+ * with backoff. A target that lost what it had (HAUL_E_LOST) is closed and
+ * opened again. item.c has the steps, item_resume.c what a target has,
+ * item_tune.c how many streams there are, saved.c what goes to the state store.
  */
 #ifndef HL_ITEM_H
 #define HL_ITEM_H
@@ -41,9 +42,18 @@ enum hl_item_step {
 /* How many streams one end gets. */
 struct hl_item_tune {
     struct hl_tune tune;
-    bool on;
+    bool on, told; /* tune works; its number is the object's */
+    uint32_t open; /* the most streams that were up since the last sample: some
+                    * are between two requests */
     uint64_t at_ns, bytes; /* of the last sample */
     struct hl_flow flow;
+};
+
+/* What the target asked to keep about a part. */
+struct hl_item_note {
+    uint64_t part;
+    char *text; /* may be a credential */
+    bool of_this_open;
 };
 
 struct hl_item {
@@ -53,6 +63,8 @@ struct hl_item {
     struct hl_url source_url, target_url;
     struct hl_object *source, *target;
     bool source_open, target_open, target_existed;
+    bool was_open;   /* the target was, once in this run */
+    bool final_fits; /* the final name has the source's size and time */
     struct hl_identity identity;
     char head[2 * HL_DIGEST_MAX + 1], tail[2 * HL_DIGEST_MAX + 1];
     uint32_t source_caps;
@@ -60,6 +72,10 @@ struct hl_item {
     uint64_t size, chunk_size;
     char id[17]; /* for temporary names */
     char *token;
+    struct hl_item_note *notes; /* by part */
+    size_t note_count, note_room;
+    struct hl_note *given; /* the copy that open has */
+    size_t given_bytes;
     bool in_folder; /* target_url got the source's name appended */
     bool resume, append;
     bool begun;           /* what the store has of it is of this run */
@@ -90,11 +106,17 @@ struct hl_item {
     struct hl_mover_stats before; /* of movers that are through */
     struct hl_item_tune tunes[2]; /* by role */
     uint32_t runs;                /* of the source; 0: not known yet */
+    uint32_t parts;               /* of the target at once; 0 as well */
+    struct hl_retry lost_retry;
+    uint64_t lost_most; /* bytes that were there when it lost them */
+    uint64_t reopen_ns;
 
     /* Acknowledged chunks. */
     uint8_t *digests;
     uint64_t digest_count; /* room in digests, chunks */
     struct hl_ranges acked, suspect, bad;
+    struct hl_ranges confirmed; /* by a target that TELLS, until they moved */
+    struct hl_ranges earlier;   /* there when this run began, and still */
     struct hl_saved_chunk *pending;
     size_t pending_count, pending_room;
     uint64_t pending_bytes, pending_ns, saved_ns;
@@ -139,7 +161,8 @@ bool hl_item_home(struct hl_item *it, struct hl_op *op);
 void hl_item_fail(struct hl_item *it, const struct hl_error *err);
 /* The opening is through: item.c takes over. */
 void hl_item_move(struct hl_item *it);
-void hl_item_open(struct hl_item *it);   /* item_open.c */
+void hl_item_open(struct hl_item *it); /* item_open.c */
+void hl_item_open_target(struct hl_item *it);
 void hl_item_commit(struct hl_item *it); /* item_commit.c */
 const char *hl_item_verify_mode(const struct hl_item *it);
 void hl_item_ending(struct hl_item *it); /* item_end.c */
@@ -156,14 +179,33 @@ extern const struct hl_object_events hl_item_object_events;
 /* Nothing is acknowledged before the end of the object. */
 static inline bool hl_item_is_late(const struct hl_item *it)
 {
-    return (it->layout.caps & HL_CAP_LATE) && it->layout.part_size == 0;
+    return (it->layout.caps & HL_CAP_LATE) && it->layout.parts.size == 0;
 }
+
+/* ---- item_resume.c ------------------------------------------------------ */
+
+/* The target is open, resumed: asked to go on with something. Takes back what
+ * it has not, from the ranges and from the store. */
+int hl_item_reconcile(struct hl_item *it, bool resumed, struct hl_error *err);
+/* What is there is known: counts it. HAUL_E_NOMEM. */
+int hl_item_count_resumed(struct hl_item *it);
+/* Open found nothing to go on with. Is that because an earlier run committed it
+ * and did not live to hear so? Then _committed_before() ends the item. */
+bool hl_item_was_committed(const struct hl_item *it);
+void hl_item_committed_before(struct hl_item *it);
+/* The target lost what it had: opens it again (and the source, if it is not
+ * open), or fails. aborted: a mover has aborted the target. */
+void hl_item_lost(struct hl_item *it, const struct hl_error *err, bool aborted);
+/* Open came back with that: what the token names is gone. */
+void hl_item_open_lost(struct hl_item *it, const struct hl_error *err);
 
 /* ---- item_tune.c -------------------------------------------------------- */
 
-/* Sets the number of streams (and runs), now and then, while a mover is there.
- */
+/* Sets the number of streams (and runs, and parts), now and then, while a mover
+ * is there. */
 void hl_item_tune(struct hl_item *it, uint64_t now_ns);
+/* A mover has come: it gets the present numbers. */
+void hl_item_tune_mover(struct hl_item *it, uint64_t now_ns);
 
 /* ---- item.c ------------------------------------------------------------- */
 int hl_item_init(struct hl_item *it, struct hl_transfer *t, uint32_t index,
@@ -178,21 +220,33 @@ void hl_item_stats(const struct hl_item *it, struct hl_mover_stats *out);
 /* saved.c: the item's side of the state store. Without a store they succeed
  * and do nothing. */
 /* Decides how the item goes on: 0 and it->resume, it->chunk_size, acked,
- * suspect, digests, token; or an error (HAUL_E_CHANGED, _RESUME, _STORE). */
+ * suspect, digests, token, notes; or an error (HAUL_E_CHANGED, _RESUME,
+ * _STORE). */
 int hl_saved_load(struct hl_item *it, struct hl_error *err);
 /* Writes plan and identity. */
 int hl_saved_begin(struct hl_item *it, struct hl_error *err);
+/* NULL: what it named is gone. */
 int hl_saved_token(struct hl_item *it, const char *token, struct hl_error *err);
-/* Nothing of what was acknowledged is there any more. */
+int hl_saved_note(struct hl_item *it, uint64_t part, const char *note,
+                  struct hl_error *err);
+/* A copy of the notes in it->given, which open may read while others come. */
+int hl_saved_give_notes(struct hl_item *it);
+void hl_saved_take_notes(struct hl_item *it);
+/* Nothing of what was acknowledged is there any more, and no part that a note
+ * from before this open is about. */
 int hl_saved_reset(struct hl_item *it, struct hl_error *err);
 int hl_saved_chunk(struct hl_item *it, const struct hl_slice *slice,
                    const uint8_t *digest);
 void hl_saved_flush(struct hl_item *it, bool now);
-/* A row that stayed would be believed by the next run: an error. */
-int hl_saved_lost(struct hl_item *it, uint64_t offset, struct hl_error *err);
+/* The chunks that hold these bytes are not acknowledged (any more). A row that
+ * stayed would be believed by the next run: an error. */
+int hl_saved_lost(struct hl_item *it, const struct hl_ranges *gone,
+                  struct hl_error *err);
 void hl_saved_synced(struct hl_item *it);
 /* Room for the digest of chunk index; NULL: out of memory. */
 uint8_t *hl_saved_digest_slot(struct hl_item *it, uint64_t index);
+/* Has the final name the size and the time of the source? */
+bool hl_saved_fits(const struct hl_item *it, const struct hl_stat *st);
 /* Does the target still stand as the finished transfer left it? */
 bool hl_saved_is_result(struct hl_item *it, const struct hl_stat *st);
 
@@ -247,6 +301,8 @@ struct hl_transfer {
 /* Is there room for so many bytes of buffers? Without --memory there is made
  * some. */
 bool hl_transfer_room(struct hl_transfer *t, uint64_t bytes);
+/* The most there can be. */
+uint64_t hl_transfer_room_max(const struct hl_transfer *t);
 void hl_transfer_item_finished(struct hl_item *it);
 void hl_transfer_set_state(struct hl_transfer *t, uint32_t state);
 /* Makes the row in the store, if it is not there; HAUL_E_STORE, _BUSY. */

@@ -108,7 +108,7 @@ static void remote(struct hl_item *it)
 
     compare_offered(it, &err);
     if (!err.code && asked_for_remote(it) && !it->remote_able &&
-        !it->offered_checked)
+        !it->offered_checked && !(it->layout.caps & HL_CAP_COMPARES))
         hl_err(&err, HAUL_E_NOTSUP, 0,
                "'%s' was not read in order: its digest cannot be compared",
                it->t->source_name);
@@ -136,6 +136,8 @@ static void on_final_stat(struct hl_op *op)
     int64_t second = (int64_t)HL_NS_PER_S;
     bool ours;
 
+    if (op->rc == HAUL_E_NOTSUP)
+        op->rc = 0; /* nothing is known: it does not exist */
     if (!hl_item_home(it, op))
         return;
     /* It has the time that the commit gave it; a source without a time: it
@@ -151,7 +153,10 @@ static void on_final_stat(struct hl_op *op)
         hl_transfer_item_finished(it);
         return;
     }
-    hl_item_fail(it, &it->commit_error);
+    if (it->commit_error.code == HAUL_E_LOST)
+        hl_item_lost(it, &it->commit_error, false);
+    else
+        hl_item_fail(it, &it->commit_error);
 }
 
 /* The answer to an earlier commit was lost with the connection, and now there
@@ -161,6 +166,19 @@ static void look_at_final(struct hl_item *it)
     memset(&it->u, 0, sizeof(it->u));
     hl_item_submit(it, &it->u.stat.op, on_final_stat, look_at_final);
     hl_driver_stat(it->target, &it->u.stat);
+}
+
+/* It stands there, and nobody has compared it as the user asked. Nothing is
+ * left to be undone. */
+static void not_compared(struct hl_item *it)
+{
+    it->code = hl_err(&it->error, HAUL_E_NOTSUP, 0,
+                      "'%s' compared nothing: it cannot be verified as asked",
+                      it->t->target_name);
+    hl_err_hint(&it->error, "It is in its place; --verify auto says what it "
+                            "is worth.");
+    it->step = HL_ITEM_FAILED;
+    hl_transfer_item_finished(it);
 }
 
 static void on_committed(struct hl_op *op)
@@ -183,9 +201,15 @@ static void on_committed(struct hl_op *op)
         it->committed = true; /* a cancel came too late */
         it->durable = it->u.commit.durable;
         it->size_checked = it->u.commit.size_checked;
+        it->remote_checked = it->remote_checked || it->u.commit.compared;
     }
     if (!hl_item_home(it, op))
         return;
+    if (asked_for_remote(it) && (it->layout.caps & HL_CAP_COMPARES) &&
+        !it->remote_checked && !it->offered_checked) {
+        not_compared(it);
+        return;
+    }
     it->step = HL_ITEM_DONE;
     hl_transfer_item_finished(it);
 }
@@ -206,9 +230,20 @@ static void commit(struct hl_item *it)
     hl_driver_commit(it->target, &it->u.commit);
 }
 
+/* The target has just said that it lost what it had. */
+static void sync_lost(struct hl_item *it, const struct hl_error *err)
+{
+    if (it->mover) {
+        hl_mover_stop(it->mover, HAUL_E_LOST, err);
+    } else if (it->commit_waits) {
+        hl_item_lost(it, err, false);
+    } /* else the step under way will hear of it */
+}
+
 static void on_synced(struct hl_op *op)
 {
     struct hl_item *it = op->user;
+    struct hl_error err = op->error;
 
     it->syncing = false;
     if (op->rc == 0) {
@@ -218,6 +253,9 @@ static void on_synced(struct hl_op *op)
     }
     if (it->step == HL_ITEM_ENDING) {
         hl_item_ending(it);
+    } else if (op->rc == HAUL_E_LOST && it->target_open) {
+        hl_err(&err, HAUL_E_LOST, 0, "%s", haul_err_text(HAUL_E_LOST));
+        sync_lost(it, &err);
     } else if (it->commit_waits) {
         it->commit_waits = false;
         commit(it);

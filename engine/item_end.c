@@ -99,7 +99,7 @@ static void leave_alone(struct hl_item *it)
 {
     struct hl_error err = {0};
 
-    hl_free(it->token);
+    hl_free_secret(it->token);
     it->token = NULL;
     if (hl_transfer_forget_saved(it->t, &err))
         hl_transfer_warn(it->t, &err);
@@ -110,8 +110,9 @@ static void last_words(struct hl_item *it)
     if (!it->target || it->t->c.kind != HL_TRANSFER_COPY ||
         (!it->target_open && !it->token))
         return;
-    /* Of an earlier run, and refused before anything was done to it. */
-    if (!it->target_open && it->t->found && !it->begun)
+    /* Of an earlier run, and not found or refused before anything was done to
+     * it: with other credentials, or tomorrow, it may go on. */
+    if (!it->target_open && (it->resume || (it->t->found && !it->begun)))
         return;
     if (it->append && !it->target_open)
         leave_alone(it);
@@ -162,6 +163,8 @@ void hl_item_ending(struct hl_item *it)
 void hl_item_stop(struct hl_item *it, int code, const struct hl_error *err)
 {
     bool idle = it->step == HL_ITEM_NEW;
+    bool out = it->op_out && !it->aborting;
+    bool syncing = it->syncing && !it->mover && !it->aborting;
 
     if (it->step >= HL_ITEM_ENDING)
         return;
@@ -184,9 +187,9 @@ void hl_item_stop(struct hl_item *it, int code, const struct hl_error *err)
     }
     if (it->mover)
         hl_mover_stop(it->mover, code, &it->error);
-    if ((it->op_out || (it->syncing && !it->mover)) && it->target)
+    if ((out || syncing) && it->target)
         abort_object(it, it->target);
-    if (it->op_out && it->source)
+    if (out && it->source)
         abort_object(it, it->source);
     hl_item_ending(it);
 }

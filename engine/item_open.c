@@ -16,7 +16,6 @@
 static void sample_head(struct hl_item *it);
 static void stat_target(struct hl_item *it);
 static void decide(struct hl_item *it);
-static void open_target(struct hl_item *it);
 
 /* ---- Source ------------------------------------------------------------- */
 
@@ -38,6 +37,26 @@ static void source_known(struct hl_item *it)
         decide(it);
 }
 
+/* The target lost what it had, and the source was closed with it. */
+static void source_again(struct hl_item *it)
+{
+    const struct hl_identity *was = &it->identity;
+    const struct hl_identity *is = &it->u.open.identity;
+    struct hl_error err = {0};
+
+    if (is->size == was->size && is->mtime_ns == was->mtime_ns &&
+        !strcmp(is->validator, was->validator)) {
+        it->source_layout = it->u.open.layout;
+        it->source_caps = it->source_layout.caps;
+        hl_item_open_target(it);
+        return;
+    }
+    hl_err(&err, HAUL_E_CHANGED, 0, "the source '%s' changed during the copy",
+           it->t->source_name);
+    hl_err_hint(&err, "Copy it again when nobody writes to it.");
+    hl_item_fail(it, &err);
+}
+
 static void on_source_open(struct hl_op *op)
 {
     struct hl_item *it = op->user;
@@ -46,6 +65,10 @@ static void on_source_open(struct hl_op *op)
         it->source_open = true;
     if (!hl_item_home(it, op))
         return;
+    if (it->was_open) {
+        source_again(it);
+        return;
+    }
     it->identity = it->u.open.identity;
     it->source_layout = it->u.open.layout;
     it->source_caps = it->source_layout.caps;
@@ -146,15 +169,23 @@ static void sample_head(struct hl_item *it)
 
 /* ---- Target: what is there ---------------------------------------------- */
 
+/* Without folders; NULL: it has none. */
+static const char *source_name(const struct hl_item *it)
+{
+    const struct hl_url *u = &it->source_url;
+    const char *name = u->path ? hl_url_basename(u) : "";
+
+    return name[0] && strcmp(name, "-") && strcmp(u->scheme, "-") ? name : NULL;
+}
+
 /* The target is a folder: the copy goes into it under the source's name. */
 static void into_folder(struct hl_item *it)
 {
-    const char *name = hl_url_basename(&it->source_url);
+    const char *name = source_name(it);
     struct hl_error err = {0};
     int rc;
 
-    if (!name[0] || !strcmp(name, "-") || !it->source_url.path[0] ||
-        !strcmp(it->source_url.scheme, "-")) {
+    if (!name) {
         hl_err(&err, HAUL_E_INVAL, 0, "the target '%s' is a folder",
                it->t->target_name);
         hl_err_hint(&err, "This source has no name; give the target one.");
@@ -184,6 +215,7 @@ static void on_stat_target(struct hl_op *op)
     struct hl_item *it = op->user;
     struct hl_stat st;
     struct hl_error err = {0};
+    bool asked = op->rc != HAUL_E_NOTSUP;
 
     /* Some servers let nobody stat: then nothing is known, and open says
      * what is wrong. */
@@ -191,9 +223,10 @@ static void on_stat_target(struct hl_op *op)
         op->rc = 0;
     if (!hl_item_home(it, op))
         return;
-    it->retry.answered = true;
+    it->retry.answered = asked;
     st = it->u.stat;
     it->target_existed = st.exists;
+    it->final_fits = it->identity.mtime_ns && hl_saved_fits(it, &st);
     if (st.is_folder && !it->in_folder) {
         into_folder(it);
         return;
@@ -246,7 +279,30 @@ static void begin_saved(struct hl_item *it)
     if (hl_saved_begin(it, &err))
         hl_item_fail(it, &err);
     else
-        open_target(it);
+        hl_item_open_target(it);
+}
+
+/* What cannot be removed, however often one asks, does not keep a copy from
+ * beginning anew; without credentials it would not come far either. */
+static bool stays_there(int code)
+{
+    return hl_err_retry_class(code) == HL_RETRY_NEVER
+               ? code == HAUL_E_INVAL || code == HAUL_E_NOTSUP ||
+                     (code <= -500 && code > -700)
+               : code == HAUL_E_PROTO;
+}
+
+static void warn_of_rest(struct hl_item *it, struct hl_op *op)
+{
+    struct hl_error w = {0};
+
+    if (!op->rc || it->step == HL_ITEM_ENDING || !stays_there(op->rc))
+        return;
+    hl_err(&w, op->rc, 0, "what an earlier run left at '%s' stays there: %s",
+           it->t->target_name,
+           op->error.code ? op->error.message : haul_err_text(op->rc));
+    hl_transfer_warn(it->t, &w);
+    op->rc = 0;
 }
 
 static void on_discarded(struct hl_op *op)
@@ -254,9 +310,10 @@ static void on_discarded(struct hl_op *op)
     struct hl_item *it = op->user;
     struct hl_error err = {0};
 
+    warn_of_rest(it, op);
     if (!hl_item_home(it, op))
         return;
-    hl_free(it->token);
+    hl_free_secret(it->token);
     it->token = NULL;
     if (hl_transfer_forget_saved(it->t, &err))
         hl_item_fail(it, &err);
@@ -322,46 +379,6 @@ static void decide(struct hl_item *it)
 
 /* ---- Target: open ------------------------------------------------------- */
 
-/* A target finishes a part as a whole: what it has of one that is not is sent
- * again. */
-static int drop_partial(struct hl_item *it, struct hl_error *err)
-{
-    struct hl_range r;
-    uint64_t at = 0;
-
-    while (it->layout.part_size &&
-           hl_ranges_next_hole(&it->acked, at, it->size, &r)) {
-        r = hl_item_whole_parts(it, r);
-        for (at = r.begin; at < r.end; at += it->chunk_size)
-            if (hl_saved_lost(it, at, err))
-                return err->code;
-        if (hl_ranges_remove(&it->acked, r.begin, r.end) ||
-            hl_ranges_remove(&it->suspect, r.begin, r.end))
-            return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
-        at = r.end;
-    }
-    return 0;
-}
-
-/* Chunks that the target cannot have: it is shorter than that. */
-static int clip_existing(struct hl_item *it, struct hl_error *err)
-{
-    struct hl_range r;
-
-    while (hl_ranges_next(&it->acked, it->layout.existing, &r)) {
-        uint64_t chunk = r.begin / it->chunk_size * it->chunk_size;
-        uint64_t end = hl_min(chunk + it->chunk_size, it->size);
-
-        if (hl_saved_lost(it, chunk, err))
-            return err->code;
-        if (hl_ranges_remove(&it->acked, chunk, end) ||
-            hl_ranges_remove(&it->suspect, chunk, end))
-            return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
-    }
-    it->append_at = hl_min(it->append_at, hl_ranges_contiguous(&it->acked));
-    return drop_partial(it, err);
-}
-
 /* --resume append: what is there counts, as far as the user says. */
 static int accept_existing(struct hl_item *it, struct hl_error *err)
 {
@@ -395,6 +412,19 @@ static void refuse_append(struct hl_item *it, const struct hl_error *err)
     hl_item_fail(it, err);
 }
 
+static void start_moving(struct hl_item *it)
+{
+    struct hl_error err = {0};
+
+    if (hl_item_count_resumed(it)) {
+        hl_err(&err, HAUL_E_NOMEM, 0, "out of memory");
+        hl_item_fail(it, &err);
+        return;
+    }
+    it->was_open = true;
+    hl_item_move(it);
+}
+
 static void appended(struct hl_item *it)
 {
     struct hl_error err = {0};
@@ -405,8 +435,7 @@ static void appended(struct hl_item *it)
         return;
     }
     it->target_open = true;
-    it->resumed_bytes = it->acked.bytes;
-    hl_item_move(it);
+    start_moving(it);
 }
 
 /* The target's tail stays in the second half of the sample, the source's goes
@@ -514,54 +543,6 @@ static void check_tails(struct hl_item *it)
     hl_item_fail(it, &err);
 }
 
-/* ---- What must not be believed ------------------------------------------ */
-
-/* Without sync() nothing is ever called durable; then the newest bytes are
- * what a crash of the target can have taken. */
-static int trim_suspects(struct hl_item *it)
-{
-    struct hl_range r;
-    uint64_t at = 0;
-
-    if (it->layout.caps & HL_CAP_DURABLE)
-        return 0;
-    while (it->suspect.bytes > HL_SYNC_BYTES &&
-           hl_ranges_next(&it->suspect, at, &r)) {
-        uint64_t over = it->suspect.bytes - HL_SYNC_BYTES;
-        uint64_t end = hl_min(r.end, r.begin + over);
-
-        end = end / it->chunk_size * it->chunk_size;
-        if (end <= r.begin)
-            break;
-        if (hl_ranges_remove(&it->suspect, r.begin, end))
-            return HAUL_E_NOMEM;
-        at = end;
-    }
-    return 0;
-}
-
-/* What cannot be read back, or has no digest to compare with, is sent
- * again. */
-static int drop_suspects(struct hl_item *it, struct hl_error *err)
-{
-    struct hl_range r;
-    uint64_t at = 0;
-
-    if ((it->layout.caps & HL_CAP_READBACK) && it->t->c.digest)
-        return 0;
-    while (hl_ranges_next(&it->suspect, at, &r)) {
-        r = hl_item_whole_parts(it, r);
-        for (at = r.begin; at < r.end; at += it->chunk_size)
-            if (hl_saved_lost(it, at, err))
-                return err->code;
-        if (hl_ranges_remove(&it->acked, r.begin, r.end))
-            return HAUL_E_NOMEM;
-        at = r.end;
-    }
-    hl_ranges_clear(&it->suspect);
-    return 0;
-}
-
 /* ---- The target is open ------------------------------------------------- */
 
 /* Who sends a terabyte should know what a break costs. */
@@ -570,7 +551,7 @@ static void warn_of_late(struct hl_item *it)
     int64_t tries = hl_opts_i64(it->t->c.opts, HAUL_OPT_RETRIES);
     struct hl_error w = {0};
 
-    if (!hl_item_is_late(it))
+    if (!hl_item_is_late(it) || it->size == 0)
         return;
     hl_err(&w, HAUL_E_NOTSUP, 0, "'%s' confirms nothing before its end",
            it->t->target_name);
@@ -592,10 +573,13 @@ static void warn_of_late(struct hl_item *it)
 static int check_room(struct hl_item *it, struct hl_error *err)
 {
     bool late = it->layout.caps & HL_CAP_LATE;
-    uint64_t part = it->layout.part_size, want = 0;
+    uint64_t part = hl_parts_len_max(&it->layout.parts), want = 0;
 
     if (it->source_caps & HL_CAP_SEEK)
         return 0;
+    /* It was promised that so much can be kept (hold_max). */
+    if (it->layout.caps & HL_CAP_TELLS)
+        hl_transfer_room(it->t, hl_transfer_room_max(it->t));
     if (late && part)
         want = hl_min(part, it->size);
     if (it->size == HL_SIZE_UNKNOWN && (late || part))
@@ -610,15 +594,27 @@ static int check_room(struct hl_item *it, struct hl_error *err)
                             "file first.");
 }
 
+/* What a part may keep: the pool without a chunk that is read and one that is
+ * on its way. */
+static uint64_t hold_max(const struct hl_item *it)
+{
+    uint64_t room = hl_transfer_room_max(it->t), chunk = it->chunk_size;
+
+    if (it->source_caps & HL_CAP_SEEK)
+        return UINT64_MAX;
+    return room > 2 * chunk ? (room - 2 * chunk) / chunk * chunk : 0;
+}
+
 /* What cannot be done as asked is said before the first byte moves. */
 static int check_target(struct hl_item *it, struct hl_error *err)
 {
-    if (!strcmp(hl_item_verify_mode(it), "readback") &&
-        !(it->layout.caps & HL_CAP_READBACK))
-        return hl_err(err, HAUL_E_NOTSUP, 0,
-                      "the target '%s' cannot be read back",
-                      it->t->target_name);
-    return check_room(it, err);
+    if (strcmp(hl_item_verify_mode(it), "readback") != 0 ||
+        (it->layout.caps & HL_CAP_READBACK))
+        return check_room(it, err);
+    hl_err(err, HAUL_E_NOTSUP, 0, "the target '%s' cannot be read back",
+           it->t->target_name);
+    return hl_err_hint(err, "Leave --verify out; a manifest (--manifest FILE) "
+                            "compares it later, where it can be read.");
 }
 
 static void opened(struct hl_item *it)
@@ -629,13 +625,12 @@ static void opened(struct hl_item *it)
         hl_item_fail(it, &err);
         return;
     }
-    warn_of_late(it);
-    if (it->append) {
+    if (!it->was_open)
+        warn_of_late(it);
+    if (it->append)
         check_tails(it);
-        return;
-    }
-    it->resumed_bytes = it->acked.bytes;
-    hl_item_move(it);
+    else
+        start_moving(it);
 }
 
 static void on_probed(struct hl_op *op)
@@ -643,8 +638,10 @@ static void on_probed(struct hl_op *op)
     struct hl_item *it = op->user;
 
     it->remote_able = op->rc == 0;
-    if (op->rc == HAUL_E_NOTSUP && it->offered)
-        op->rc = 0; /* the source's server says what it should be */
+    /* The source's server says what it should be, or the target compares. */
+    if (op->rc == HAUL_E_NOTSUP &&
+        (it->offered || (it->layout.caps & HL_CAP_COMPARES)))
+        op->rc = 0;
     if (op->rc == HAUL_E_NOTSUP)
         hl_err_hint(&op->error, "Use --verify readback, or leave it out.");
     if (hl_item_home(it, op))
@@ -661,36 +658,51 @@ static void probe_remote(struct hl_item *it)
     hl_driver_remote_digest(it->target, &it->u.remote);
 }
 
+/* Parts are made of chunks. */
+static int check_layout(const struct hl_item *it, struct hl_error *err)
+{
+    const struct hl_parts *p = &it->layout.parts;
+    uint64_t chunk = it->chunk_size;
+
+    if (p->size % chunk == 0 &&
+        (!p->grow ||
+         (p->size && p->size_max >= p->size && p->size_max % p->size == 0)))
+        return 0;
+    return hl_err(err, HAUL_E_INVAL, 0,
+                  "the chunk size does not divide the part size %" PRIu64,
+                  p->size);
+}
+
 static void on_target_open(struct hl_op *op)
 {
     struct hl_item *it = op->user;
+    bool resumed = it->u.open.resume;
     struct hl_error err = {0};
-    int rc = 0;
+    int rc;
 
+    hl_saved_take_notes(it);
     /* Until it is accepted nothing is done to what is appended to. */
     if (!op->rc)
         it->target_open = !it->append;
+    if (op->rc == HAUL_E_LOST && resumed && it->step != HL_ITEM_ENDING) {
+        it->op_out = false;
+        err = op->error;
+        hl_item_open_lost(it, &err);
+        return;
+    }
     if (!hl_item_home(it, op))
         return;
     it->layout = it->u.open.layout;
     it->retry.answered = true;
-    if (it->layout.part_size % it->chunk_size) {
-        hl_err(&err, HAUL_E_INVAL, 0,
-               "the chunk size does not divide the part size %" PRIu64,
-               it->layout.part_size);
-        hl_item_fail(it, &err);
+    if (it->layout.fresh && hl_item_was_committed(it)) {
+        hl_item_committed_before(it);
         return;
     }
-    if (it->layout.fresh)
-        rc = hl_saved_reset(it, &err);
-    else if (it->resume)
-        rc = clip_existing(it, &err);
-    else if (it->append)
+    rc = check_layout(it, &err);
+    if (rc == 0 && it->append && !it->layout.fresh)
         rc = accept_existing(it, &err);
-    if (rc == 0)
-        rc = trim_suspects(it);
-    if (rc == 0)
-        rc = drop_suspects(it, &err);
+    else if (rc == 0)
+        rc = hl_item_reconcile(it, resumed, &err);
     if (rc) {
         hl_err(&err, rc, 0, "%s", haul_err_text(rc));
         if (it->append)
@@ -699,28 +711,42 @@ static void on_target_open(struct hl_op *op)
             hl_item_fail(it, &err);
         return;
     }
-    if (!strcmp(hl_item_verify_mode(it), "remote") && it->t->c.digest)
+    if (!strcmp(hl_item_verify_mode(it), "remote") && it->t->c.digest &&
+        !it->was_open)
         probe_remote(it);
     else
         opened(it);
 }
 
-static void open_target(struct hl_item *it)
+void hl_item_open_target(struct hl_item *it)
 {
     struct hl_open *o = &it->u.open;
+    struct hl_error err = {0};
 
+    if (hl_saved_give_notes(it)) {
+        hl_err(&err, HAUL_E_NOMEM, 0, "out of memory");
+        hl_item_fail(it, &err);
+        return;
+    }
+    hl_ranges_clear(&it->confirmed);
     memset(&it->u, 0, sizeof(it->u));
-    hl_item_submit(it, &o->op, on_target_open, open_target);
+    hl_item_submit(it, &o->op, on_target_open, hl_item_open_target);
     o->size = it->size;
     o->chunk_size = it->chunk_size;
     o->id = it->id;
     /* An open that was cut off may have made the file already. */
+    o->name = source_name(it);
+    o->mtime_ns = it->identity.mtime_ns;
     o->token = it->token;
     o->resume = it->token != NULL;
+    o->notes = it->given;
+    o->note_count = it->given ? it->note_count : 0;
+    o->hold_max = hold_max(it);
     o->append = it->append;
     o->no_clobber = hl_opts_i64(it->t->c.opts, HAUL_OPT_NO_CLOBBER);
     o->in_order = hl_opts_i64(it->t->c.opts, HAUL_OPT_IN_ORDER);
     o->mode = it->identity.mode;
+    o->confirmed = &it->confirmed;
     hl_driver_open(it->target, o);
 }
 

@@ -191,7 +191,7 @@ static void choose_runs(struct hl_mover *m, struct hl_cursors_config *cc)
 
     m->runs = 1;
     if (!hl_mover_can_seek(m) || m->c.run_max == 0 ||
-        m->size == HL_SIZE_UNKNOWN || m->c.layout.part_size)
+        m->size == HL_SIZE_UNKNOWN || m->c.layout.parts.size)
         return;
     m->in_runs = true;
     m->in_order = hl_mover_is_ordered(m) || m->c.offered;
@@ -207,6 +207,38 @@ static int copy_done(struct hl_mover *m, const struct hl_ranges *done)
 
     while (done && rc == 0 && hl_ranges_next(done, r.end, &r))
         rc = hl_ranges_add(&m->acked, r.begin, r.end);
+    return rc;
+}
+
+/* Nothing counts of a part that is confirmed as a whole before all of it. */
+static int keep_whole_parts(struct hl_mover *m)
+{
+    uint64_t begin, end, at = 0;
+    struct hl_range r;
+    int rc = 0;
+
+    while (rc == 0 && hl_ranges_next(&m->confirmed, at, &r)) {
+        hl_mover_part_bounds(m, hl_mover_part_of(m, r.begin), &begin, &end);
+        if (!hl_ranges_contains(&m->confirmed, begin, end))
+            rc = hl_ranges_remove(&m->confirmed, begin, end);
+        at = end;
+    }
+    return rc;
+}
+
+static int copy_confirmed(struct hl_mover *m, const struct hl_ranges *confirmed,
+                          const struct hl_ranges *done)
+{
+    struct hl_range r = {0, 0};
+    int rc = 0;
+
+    while (confirmed && rc == 0 && hl_ranges_next(confirmed, r.end, &r))
+        rc = hl_ranges_add(&m->confirmed, r.begin, hl_min(r.end, m->size));
+    if (rc == 0 && hl_mover_is_late(m))
+        rc = keep_whole_parts(m);
+    r.end = 0;
+    while (done && rc == 0 && hl_ranges_next(done, r.end, &r))
+        rc = hl_ranges_remove(&m->confirmed, r.begin, r.end);
     return rc;
 }
 
@@ -232,14 +264,15 @@ int hl_mover_new(const struct hl_mover_config *config, struct hl_mover **out,
                  struct hl_error *err)
 {
     struct hl_mover *m = hl_malloc(sizeof(*m));
-    struct hl_cursors_config cc = {config->size, config->chunk_size,
-                                   config->layout.part_size, 0};
+    struct hl_cursors_config cc = {.size = config->size,
+                                   .chunk_size = config->chunk_size,
+                                   .parts = config->layout.parts};
     int rc;
 
     if (!m)
         return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
     m->c = *config;
-    m->c.done = NULL;
+    m->c.done = m->c.confirmed = NULL;
     m->size = config->size;
     m->source.object = config->source;
     m->target.object = config->target;
@@ -248,6 +281,7 @@ int hl_mover_new(const struct hl_mover_config *config, struct hl_mover **out,
     m->target.retry.answered = !(config->layout.caps & HL_CAP_LATE);
     HL_ASSERT(!hl_mover_is_late(m) || hl_mover_is_ordered(m));
     hl_ranges_init(&m->acked);
+    hl_ranges_init(&m->confirmed);
     hl_ranges_init(&m->taken);
     hl_ranges_init(&m->once);
     hl_list_init(&m->redo);
@@ -258,13 +292,16 @@ int hl_mover_new(const struct hl_mover_config *config, struct hl_mover **out,
         hl_list_init(&m->buckets[i]);
     /* What cannot seek is read from begin to end, whatever the parts. */
     if (!hl_mover_can_seek(m))
-        cc.part_size = 0;
+        memset(&cc.parts, 0, sizeof(cc.parts));
+    m->parts = 1;
     rc = start_whole(m, config->done);
     choose_runs(m, &cc);
     if (rc == 0)
         rc = hl_cursors_new(&cc, config->done, &m->cursors);
     if (rc == 0)
         rc = copy_done(m, config->done);
+    if (rc == 0 && config->target)
+        rc = copy_confirmed(m, config->confirmed, config->done);
     if (rc) {
         hl_mover_free(m);
         return hl_err(err, rc, 0, "%s", haul_err_text(rc));
@@ -298,6 +335,7 @@ void hl_mover_free(struct hl_mover *m)
         m->c.offered->ordered_free(m->offered_state);
     hl_cursors_free(m->cursors);
     hl_ranges_fini(&m->acked);
+    hl_ranges_fini(&m->confirmed);
     hl_ranges_fini(&m->taken);
     hl_ranges_fini(&m->once);
     hl_free(m);
@@ -307,7 +345,7 @@ void hl_mover_stats(const struct hl_mover *m, struct hl_mover_stats *out)
 {
     *out = m->stats;
     out->size = m->size;
-    out->acked_bytes = m->acked.bytes;
+    out->acked_bytes = m->acked.bytes + m->confirmed.bytes;
     out->reading = m->source.out;
     out->writing = m->target.out;
     out->idle_writes = 0;
@@ -330,7 +368,7 @@ bool hl_mover_offered(const struct hl_mover *m, uint8_t *out)
     return m->offered_final;
 }
 
-/* ---- Runs --------------------------------------------------------------- */
+/* ---- Runs and parts ----------------------------------------------------- */
 
 void hl_mover_set_runs(struct hl_mover *m, uint32_t runs)
 {
@@ -343,11 +381,31 @@ void hl_mover_set_runs(struct hl_mover *m, uint32_t runs)
     hl_timer_set(m->c.loop, &m->timer, hl_mover_now(m));
 }
 
+void hl_mover_set_parts(struct hl_mover *m, uint32_t n)
+{
+    uint32_t most = m->c.layout.streams_max;
+
+    if (most && n > most)
+        n = most;
+    n = n ? n : 1;
+    if (m->finished || !m->c.layout.parts.size || m->parts == n)
+        return;
+    m->parts = n;
+    /* They are read side by side: the digest of the whole would hold all but
+     * the first back until that is through. */
+    if (n > 1 && m->whole && hl_mover_can_seek(m) && !m->keeps_order &&
+        m->size > hl_parts_len(&m->c.layout.parts, 0))
+        hl_mover_drop_whole(m);
+    hl_timer_set(m->c.loop, &m->timer, hl_mover_now(m));
+}
+
 uint64_t hl_mover_run_memory(const struct hl_mover *m)
 {
     /* In order: twice the chunks of all runs, so that the next are read while
      * the target writes. */
     uint64_t chunks = m->in_order ? 4 : 3;
 
-    return m->in_runs ? chunks * m->runs * m->c.chunk_size : 0;
+    if (m->in_runs)
+        return chunks * m->runs * m->c.chunk_size;
+    return m->c.layout.parts.size ? chunks * m->parts * m->c.chunk_size : 0;
 }

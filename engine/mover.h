@@ -19,6 +19,14 @@
  * A source with runs (run_max) is read in several places at once, unless a
  * target or a digest needs the order: then the runs are two chunks long and so
  * few that all fit into the memory.
+ *
+ * A target with parts gets several of them at once (hl_mover_set_parts()). Each
+ * is read only so far ahead of what was taken of it that none comes to hold
+ * every buffer: a fast one goes on while a slow one waits. What cannot be read
+ * anywhere is written to several parts when it has come that far.
+ *
+ * Bytes that the target has already (confirmed) are read and digested where
+ * nobody has their digest (done), and not written.
  */
 #ifndef HL_MOVER_H
 #define HL_MOVER_H
@@ -50,8 +58,12 @@ struct hl_mover_events {
     /* The target asks to keep a token. */
     void (*token)(void *user, const char *token);
     /* Once: everything is moved (rc 0), failed, or hl_mover_stop() is
-     * through. Nothing is outstanding. The mover may be freed here. */
+     * through. Nothing is outstanding. The mover may be freed here. rc is
+     * HAUL_E_LOST as soon as the target says so: what it confirmed is to be
+     * asked anew. */
     void (*finished)(void *user, int rc, const struct hl_error *error);
+    /* The target asks to keep a note of a part. */
+    void (*note)(void *user, uint64_t part, const char *note);
 };
 
 struct hl_mover_config {
@@ -64,10 +76,13 @@ struct hl_mover_config {
     struct hl_object *target; /* open, or NULL */
     uint64_t size;            /* or HL_SIZE_UNKNOWN */
     uint64_t chunk_size;
-    uint32_t source_caps;           /* enum hl_cap */
-    uint64_t run_max;               /* of the source's layout */
-    struct hl_layout layout;        /* of the target */
-    const struct hl_ranges *done;   /* not to be moved; copied */
+    uint32_t source_caps;         /* enum hl_cap */
+    uint64_t run_max;             /* of the source's layout */
+    struct hl_layout layout;      /* of the target */
+    const struct hl_ranges *done; /* not to be moved; copied */
+    /* Bytes that the target has, at any byte; of a LATE one only whole parts
+     * count. NULL: none; copied. */
+    const struct hl_ranges *confirmed;
     const struct hl_digest *digest; /* NULL: none */
     bool whole; /* also the digest of the whole, if it can be */
     /* A second digest of the whole, for which the order is kept; NULL: none.
@@ -83,7 +98,9 @@ struct hl_mover_config {
 /* Cumulative, and what is out now. */
 struct hl_mover_stats {
     uint64_t size; /* HL_SIZE_UNKNOWN until the source ended */
-    uint64_t read_bytes, sent_bytes, acked_bytes, resent_bytes;
+    uint64_t read_bytes, sent_bytes;
+    uint64_t acked_bytes;  /* and confirmed ones */
+    uint64_t resent_bytes; /* of sent_bytes, that were taken before */
     uint32_t retries;
     uint64_t rate_wait_ns;     /* held back by the rate limit */
     uint64_t memory_wait_ns;   /* waiting for a buffer */
@@ -105,7 +122,11 @@ void hl_mover_stats(const struct hl_mover *m, struct hl_mover_stats *out);
 /* How many runs of the source are open at once (1 until said). Several long
  * ones cost the digest of the whole, unless the object fits into memory. */
 void hl_mover_set_runs(struct hl_mover *m, uint32_t runs);
-/* Bytes of buffers that so many runs can use; 0: it reads none. */
+/* How many parts of the target may be open at once, their answers included: 1
+ * (until said) to layout.streams_max. Several cost the digest of the whole,
+ * unless the source offers one. */
+void hl_mover_set_parts(struct hl_mover *m, uint32_t n);
+/* Bytes of buffers that so many runs or parts can use; 0: there are none. */
 uint64_t hl_mover_run_memory(const struct hl_mover *m);
 
 /* Digest of the whole object, when it was read in order in this run. */

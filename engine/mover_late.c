@@ -77,12 +77,16 @@ void hl_late_taken(struct hl_piece *p)
 {
     struct hl_mover *m = p->m;
     uint64_t offset = p->io.offset, end = offset + p->io.len;
+    uint64_t before = hl_ranges_overlap(&m->once, offset, end);
     int rc = hl_ranges_add(&m->taken, offset, end);
+
+    m->stats.resent_bytes += before - hl_min(before, p->io.skipped);
 
     if (rc == 0)
         rc = hl_ranges_add(&m->once, offset, end);
     if (rc == 0 && m->c.digest && m->c.events->taken)
         rc = m->c.events->taken(m->c.user, &p->slice, p->digest);
+    hl_mover_note_taken(m, offset);
     hl_piece_drop(p);
     if (rc)
         hl_mover_fail(m, rc, NULL);
@@ -199,9 +203,8 @@ void hl_late_lost(struct hl_mover *m, uint64_t offset, uint64_t end,
             hl_mover_fail(m, rc, NULL);
             return;
         }
+        hl_mover_note_lost(m, r.begin);
         note_break(m, l, err->code, err);
-        if (!m->stopping) /* they will be */
-            m->stats.resent_bytes += r.end - r.begin;
         hl_lane_lost(m, r.begin);
         offset = r.end;
     }

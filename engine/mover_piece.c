@@ -105,21 +105,25 @@ static struct hl_lane *find_lane(struct hl_mover *m, uint64_t part)
 
 uint64_t hl_mover_part_of(const struct hl_mover *m, uint64_t offset)
 {
-    return m->c.layout.part_size ? offset / m->c.layout.part_size : 0;
+    const struct hl_parts *parts = &m->c.layout.parts;
+
+    return parts->size ? hl_parts_index(parts, offset) : 0;
 }
 
 void hl_mover_part_bounds(const struct hl_mover *m, uint64_t part,
                           uint64_t *begin, uint64_t *end)
 {
-    uint64_t part_size = m->c.layout.part_size;
+    const struct hl_parts *parts = &m->c.layout.parts;
+    uint64_t len = parts->size ? hl_parts_len(parts, part) : m->size;
 
-    *begin = part * part_size;
-    *end = m->size;
-    if (part_size && m->size - *begin > part_size)
-        *end = *begin + part_size;
+    *begin = parts->size ? hl_parts_begin(parts, part) : 0;
+    *end = *begin < m->size ? *begin + hl_min(len, m->size - *begin) : m->size;
 }
 
-uint64_t hl_lane_next(struct hl_mover *m, uint64_t part, uint64_t from)
+/* The first byte of the part at or after from that is neither done nor taken
+ * nor (writing) on its way there. */
+static uint64_t first_left(struct hl_mover *m, uint64_t part, uint64_t from,
+                           bool writing)
 {
     struct hl_range hole;
     uint64_t begin, end;
@@ -136,11 +140,17 @@ uint64_t hl_lane_next(struct hl_mover *m, uint64_t part, uint64_t from)
             continue;
         }
         p = hl_piece_find(m, hole.begin);
-        if (!p || (p->state != HL_PIECE_TAKEN && p->state != HL_PIECE_WRITING))
+        if (!p || (p->state != HL_PIECE_TAKEN &&
+                   (!writing || p->state != HL_PIECE_WRITING)))
             return hole.begin;
         begin = p->io.offset + p->io.len;
     }
     return end;
+}
+
+uint64_t hl_lane_next(struct hl_mover *m, uint64_t part, uint64_t from)
+{
+    return first_left(m, part, from, true);
 }
 
 struct hl_lane *hl_lane_get(struct hl_mover *m, uint64_t offset)
@@ -159,6 +169,38 @@ struct hl_lane *hl_lane_get(struct hl_mover *m, uint64_t offset)
     l->next = hl_lane_next(m, part, 0);
     hl_list_append(&m->lanes, &l->node);
     return l;
+}
+
+/* A pipe opens parts in their order: the first that is open can always go on,
+ * since all of it before has been read. */
+static bool may_open(struct hl_mover *m, uint64_t part)
+{
+    uint64_t begin, end;
+    uint32_t open = 0;
+
+    for (; m->next_part < part; m->next_part++) {
+        hl_mover_part_bounds(m, m->next_part, &begin, &end);
+        if (!hl_ranges_contains(&m->acked, begin, end))
+            return false;
+    }
+    for (struct hl_node *n = hl_list_first(&m->lanes); n;
+         n = hl_list_next(&m->lanes, n))
+        open++;
+    return open < hl_mover_parts_open(m);
+}
+
+struct hl_lane *hl_lane_enter(struct hl_mover *m, uint64_t offset)
+{
+    uint64_t part = hl_mover_part_of(m, offset);
+    struct hl_lane *l = find_lane(m, part);
+
+    /* What can be read anywhere is read of open parts only. */
+    if (l || !m->c.layout.parts.size || hl_mover_can_seek(m))
+        return l ? l : hl_lane_get(m, offset);
+    if (!may_open(m, part))
+        return NULL;
+    m->next_part = hl_max(m->next_part, part + 1);
+    return hl_lane_get(m, offset);
 }
 
 /* Goes on after a break, once every write of the part is home. */
@@ -209,6 +251,43 @@ void hl_lane_lost(struct hl_mover *m, uint64_t offset)
     mend_lane(m, l);
 }
 
+/* ---- Open parts --------------------------------------------------------- */
+
+uint32_t hl_mover_parts_open(const struct hl_mover *m)
+{
+    bool room = hl_pool_limit(m->c.pool) / m->c.chunk_size >= 4;
+
+    /* Where an order is kept more would only hold memory. */
+    if (m->whole && m->keeps_order && m->parts > 1)
+        return room ? 2 : 1;
+    return m->parts;
+}
+
+static void move_taken(struct hl_mover *m, uint64_t offset, bool lost)
+{
+    uint64_t part, from;
+
+    if (!m->c.layout.parts.size || !hl_mover_can_seek(m))
+        return;
+    part = hl_mover_part_of(m, offset);
+    from = hl_cursors_taken(m->cursors, part);
+    if (from == UINT64_MAX)
+        return;
+    if (lost)
+        from = hl_min(from, offset);
+    hl_cursors_set_taken(m->cursors, part, first_left(m, part, from, false));
+}
+
+void hl_mover_note_taken(struct hl_mover *m, uint64_t offset)
+{
+    move_taken(m, offset, false);
+}
+
+void hl_mover_note_lost(struct hl_mover *m, uint64_t offset)
+{
+    move_taken(m, offset, true);
+}
+
 /* ---- Done pieces -------------------------------------------------------- */
 
 static void check_part_done(struct hl_mover *m, uint64_t part)
@@ -233,7 +312,7 @@ void hl_mover_parts_done(struct hl_mover *m, uint64_t begin, uint64_t end)
     uint64_t last = hl_mover_part_of(m, end - 1);
 
     HL_ASSERT(begin < end);
-    if (!m->c.layout.part_size)
+    if (!m->c.layout.parts.size)
         return;
     for (uint64_t part = hl_mover_part_of(m, begin); part <= last; part++)
         check_part_done(m, part);
@@ -246,6 +325,7 @@ void hl_piece_complete(struct hl_piece *p)
     uint8_t digest[HL_DIGEST_MAX];
 
     memcpy(digest, p->digest, sizeof(digest));
+    hl_mover_note_taken(m, slice.offset);
     hl_piece_drop(p);
     hl_mover_parts_done(m, slice.offset, slice.offset + slice.len);
     m->c.events->chunk(m->c.user, &slice, m->c.digest ? digest : NULL);
@@ -295,6 +375,11 @@ void hl_piece_failed(struct hl_piece *p, struct hl_mover_end *end, int code,
 
     if (m->stopping) {
         hl_piece_drop(p);
+        return;
+    }
+    if (code == HAUL_E_LOST && end->object->role == HL_ROLE_TARGET) {
+        hl_piece_drop(p);
+        hl_mover_fail(m, code, err);
         return;
     }
     if (end == &m->target && hl_mover_is_late(m)) {

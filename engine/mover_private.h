@@ -76,6 +76,7 @@ struct hl_mover {
     struct hl_mover_end source, target;
     struct hl_cursors *cursors;
     struct hl_ranges acked;
+    struct hl_ranges confirmed; /* and not acked: their chunks come yet */
     /* Of a LATE target whose pieces are dropped: taken and not acknowledged;
      * taken ever. */
     struct hl_ranges taken, once;
@@ -101,6 +102,8 @@ struct hl_mover {
     bool in_order;    /* … that are short */
     bool keeps_order; /* the order is worth reading something twice */
     uint32_t runs;
+    uint32_t parts;     /* that may be open */
+    uint64_t next_part; /* of a pipe: these and the following were never open */
     bool stopping, finished;
     int code;
     struct hl_error error;
@@ -132,7 +135,7 @@ static inline bool hl_mover_is_late(const struct hl_mover *m)
 static inline bool hl_mover_drops(const struct hl_mover *m)
 {
     return hl_mover_is_late(m) &&
-           (hl_mover_can_seek(m) || m->c.layout.part_size == 0);
+           (hl_mover_can_seek(m) || m->c.layout.parts.size == 0);
 }
 
 static inline void hl_mover_progressed(struct hl_mover *m)
@@ -206,6 +209,12 @@ void hl_mover_changed(struct hl_piece *p);
 void hl_mover_parts_done(struct hl_mover *m, uint64_t begin, uint64_t end);
 /* Fails the mover when there is no memory, and returns the error. */
 int hl_mover_mark_acked(struct hl_mover *m, uint64_t begin, uint64_t end);
+/* Something at offset was taken or is done; it was, and is lost. Moves how far
+ * its part may be read. */
+void hl_mover_note_taken(struct hl_mover *m, uint64_t offset);
+void hl_mover_note_lost(struct hl_mover *m, uint64_t offset);
+/* How many parts may be open now. */
+uint32_t hl_mover_parts_open(const struct hl_mover *m);
 
 /* Ordered parts. */
 uint64_t hl_mover_part_of(const struct hl_mover *m, uint64_t offset);
@@ -213,6 +222,8 @@ void hl_mover_part_bounds(const struct hl_mover *m, uint64_t part,
                           uint64_t *begin, uint64_t *end);
 /* Fails the mover and returns NULL when there is no memory. */
 struct hl_lane *hl_lane_get(struct hl_mover *m, uint64_t offset);
+/* The same before a write. NULL also: its part may not be opened yet. */
+struct hl_lane *hl_lane_enter(struct hl_mover *m, uint64_t offset);
 /* Where writing goes on: the first byte of the part at or after from that is
  * neither confirmed nor in the driver's hands. */
 uint64_t hl_lane_next(struct hl_mover *m, uint64_t part, uint64_t from);

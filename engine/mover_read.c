@@ -5,6 +5,9 @@
 
 #define PIECES_MAX 8192u
 #define LATE_AHEAD 4u
+/* Of a part, with a local source: chunks, and bytes in any case. */
+#define PART_AHEAD 3u
+#define PART_AHEAD_BYTES (4u << 20)
 
 /* The whole digest and the chunk's are taken block by block, so that the
  * second finds the bytes in the cache. */
@@ -12,16 +15,36 @@
 
 /* ---- Digesting ---------------------------------------------------------- */
 
+/* What the target has of p counts now that p has a digest. */
+static int take_confirmed(struct hl_piece *p)
+{
+    uint64_t at = p->slice.offset, end = at + p->slice.len;
+    struct hl_mover *m = p->m;
+    struct hl_range r;
+
+    while (hl_ranges_next(&m->confirmed, at, &r) && r.begin < end) {
+        at = hl_min(r.end, end);
+        if (hl_mover_mark_acked(m, r.begin, at))
+            return HAUL_E_NOMEM;
+        if (hl_ranges_remove(&m->confirmed, r.begin, at)) {
+            hl_mover_fail(m, HAUL_E_NOMEM, NULL);
+            return HAUL_E_NOMEM;
+        }
+    }
+    return 0;
+}
+
 static void pass_on(struct hl_piece *p)
 {
-    if (p->m->c.target) {
+    uint64_t end = p->slice.offset + p->slice.len;
+    struct hl_mover *m = p->m;
+    int rc = m->c.target ? take_confirmed(p)
+                         : hl_mover_mark_acked(m, p->slice.offset, end);
+
+    if (rc == 0 && hl_ranges_contains(&m->acked, p->slice.offset, end))
+        hl_piece_complete(p);
+    else
         hl_piece_set_ready(p);
-        return;
-    }
-    if (hl_mover_mark_acked(p->m, p->slice.offset,
-                            p->slice.offset + p->slice.len))
-        return;
-    hl_piece_complete(p);
 }
 
 /* The digests of the whole. */
@@ -381,6 +404,8 @@ static struct hl_piece *redo_now(struct hl_mover *m, uint64_t now)
          n = hl_list_next(&m->redo, n)) {
         struct hl_piece *p = HL_CONTAINER(n, struct hl_piece, node);
 
+        if (!hl_cursors_near(m->cursors, p->slice.offset))
+            continue;
         if (p->not_before_ns <= now)
             return p;
         m->wake_ns = hl_min(m->wake_ns, p->not_before_ns);
@@ -411,8 +436,20 @@ static uint32_t pieces_max(const struct hl_mover *m)
 {
     bool local = !m->c.source->driver->flow;
 
-    return local && hl_mover_drops(m) && !m->c.layout.part_size ? LATE_AHEAD
-                                                                : PIECES_MAX;
+    return local && hl_mover_drops(m) && !m->c.layout.parts.size ? LATE_AHEAD
+                                                                 : PIECES_MAX;
+}
+
+/* How many chunks of a part may be on their way to the target: its share of
+ * the memory, but not more of a local source than are needed. */
+static uint32_t part_ahead(const struct hl_mover *m)
+{
+    uint64_t chunk = m->c.chunk_size;
+    uint64_t share = hl_pool_limit(m->c.pool) / chunk / hl_mover_parts_open(m);
+
+    if (!m->c.source->driver->flow)
+        share = hl_min(share, hl_max(PART_AHEAD, PART_AHEAD_BYTES / chunk));
+    return (uint32_t)hl_max(hl_min(share, PIECES_MAX), 2);
 }
 
 /* How many parts or runs may be open. */
@@ -421,7 +458,7 @@ static uint32_t open_max(const struct hl_mover *m)
     uint64_t limit = hl_pool_limit(m->c.pool), fit;
 
     if (!m->in_runs)
-        return m->c.layout.streams_max ? m->c.layout.streams_max : 1;
+        return hl_mover_parts_open(m);
     /* In order all of them must fit, with room for what is written; else each
      * must have its turn. */
     fit = (m->in_order ? limit / 4 * 3 : limit) / (2 * m->c.chunk_size);
@@ -484,6 +521,7 @@ static bool start_read(struct hl_mover *m)
 
 void hl_mover_pump_reads(struct hl_mover *m)
 {
+    hl_cursors_set_ahead(m->cursors, part_ahead(m));
     while (!m->waiting && start_read(m))
         ;
     if (m->spare) {

@@ -21,6 +21,7 @@ static void settle(struct hl_piece *p)
     }
     err = p->lost_error;
     hl_piece_failed(p, &m->target, err.code ? err.code : HAUL_E_RESET, &err);
+    hl_mover_note_lost(m, offset);
     hl_lane_lost(m, offset);
 }
 
@@ -73,7 +74,9 @@ static void on_lost(void *user, uint64_t offset, uint64_t len,
 {
     struct hl_mover *m = user;
 
-    if (hl_mover_drops(m))
+    if (error->code == HAUL_E_LOST)
+        hl_mover_fail(m, HAUL_E_LOST, error);
+    else if (hl_mover_drops(m))
         hl_late_lost(m, offset, offset + hl_min(len, UINT64_MAX - offset),
                      error);
     else
@@ -88,8 +91,16 @@ static void on_token(void *user, const char *token)
     m->c.events->token(m->c.user, token);
 }
 
+static void on_note(void *user, uint64_t part, const char *note)
+{
+    struct hl_mover *m = user;
+
+    HL_ASSERT(m->c.events->note);
+    m->c.events->note(m->c.user, part, note);
+}
+
 const struct hl_object_events hl_mover_object_events = {on_acked, on_lost,
-                                                        on_token};
+                                                        on_token, on_note};
 
 /* ---- Writing ------------------------------------------------------------ */
 
@@ -111,15 +122,19 @@ static void on_written(struct hl_op *op)
     hl_mover_progressed(m);
     m->target.retry.answered = true;
     p->state = HL_PIECE_TAKEN;
-    m->stats.sent_bytes += p->io.len;
+    HL_ASSERT(p->io.skipped <= p->io.len);
+    m->stats.sent_bytes += p->io.len - p->io.skipped;
     hl_lane_took(m, p->io.offset, p->io.part_end);
     if (hl_mover_drops(m)) {
         hl_late_taken(p);
         hl_mover_pump(m);
         return;
     }
-    hl_lane_home(m, p->io.offset, true);
+    if (p->sent)
+        m->stats.resent_bytes += p->io.len - p->io.skipped;
     p->sent = true;
+    hl_lane_home(m, p->io.offset, true);
+    hl_mover_note_taken(m, p->io.offset);
     if (hl_mover_can_seek(m) || m->stopping)
         hl_piece_release(p);
     settle(p);
@@ -150,13 +165,11 @@ static void submit_write(struct hl_piece *p, uint64_t from)
     p->io.buf = p->buf;
     p->io.part = p->slice.part;
     p->io.part_end = p->slice.part_end;
-    if (m->c.layout.part_size || hl_mover_is_ordered(m)) {
+    if (m->c.layout.parts.size || hl_mover_is_ordered(m)) {
         p->io.part = hl_mover_part_of(m, from);
         hl_mover_part_bounds(m, p->io.part, &begin, &end);
         p->io.part_end = from + p->io.len == end;
     }
-    if (p->sent)
-        m->stats.resent_bytes += p->io.len;
     m->target.out++;
     hl_driver_write(m->c.target, &p->io);
 }
@@ -165,12 +178,30 @@ static void submit_write(struct hl_piece *p, uint64_t from)
 static bool may_be_last(const struct hl_piece *p)
 {
     const struct hl_mover *m = p->m;
-    uint64_t part_size = m->c.layout.part_size;
-    uint64_t end = p->slice.offset + p->slice.len;
+    uint64_t end = p->slice.offset + p->slice.len, begin, part_end;
+    bool parts = m->c.layout.parts.size > 0;
 
-    if (m->size != HL_SIZE_UNKNOWN || (!part_size && !hl_mover_is_late(m)))
+    if (m->size != HL_SIZE_UNKNOWN || (!parts && !hl_mover_is_late(m)))
         return false;
-    return end >= m->read_end && (!part_size || end % part_size != 0);
+    hl_mover_part_bounds(m, hl_mover_part_of(m, p->slice.offset), &begin,
+                         &part_end);
+    return end >= m->read_end && (!parts || end != part_end);
+}
+
+static uint64_t piece_end(const struct hl_piece *p)
+{
+    return p->slice.offset + p->slice.len;
+}
+
+/* The first byte of p that is not acknowledged. */
+static uint64_t first_open(const struct hl_piece *p)
+{
+    struct hl_range hole;
+
+    if (!hl_ranges_next_hole(&p->m->acked, p->slice.offset, piece_end(p),
+                             &hole))
+        return piece_end(p);
+    return hole.begin;
 }
 
 /* May p be written now, and from where? */
@@ -179,12 +210,13 @@ static bool write_turn(struct hl_piece *p, uint64_t now, uint64_t *from)
     struct hl_mover *m = p->m;
     struct hl_lane *l;
 
-    *from = p->slice.offset;
     if (may_be_last(p))
         return false;
-    if (!hl_mover_is_ordered(m))
+    if (!hl_mover_is_ordered(m)) {
+        *from = first_open(p);
         return true;
-    l = hl_lane_get(m, p->slice.offset);
+    }
+    l = hl_lane_enter(m, p->slice.offset);
     if (!l || l->broken)
         return false;
     if (now < l->hold_ns) {
@@ -213,6 +245,12 @@ void hl_mover_pump_writes(struct hl_mover *m)
     for (n = hl_list_first(&m->ready); n && !m->stopping; n = next) {
         struct hl_piece *p = HL_CONTAINER(n, struct hl_piece, node);
 
+        if (first_open(p) == piece_end(p)) {
+            /* A buffer that goes may pump: from the start. */
+            hl_piece_complete(p);
+            next = hl_list_first(&m->ready);
+            continue;
+        }
         next = hl_list_next(&m->ready, n);
         if (p->not_before_ns > now) {
             m->wake_ns = hl_min(m->wake_ns, p->not_before_ns);

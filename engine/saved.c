@@ -1,6 +1,6 @@
 /*
- * The item's side of the state store: plan, identity of the source, token,
- * acknowledged chunks. Engine thread. A chunk's row is written after its
+ * The item's side of the state store: plan, identity of the source, token and
+ * notes, acknowledged chunks. Engine thread. A chunk's row is written after its
  * bytes were acknowledged, never before (DESIGN 7.2).
  */
 #include <inttypes.h>
@@ -34,6 +34,131 @@ static bool is_saved(const struct hl_item *it)
 static bool can_seek(const struct hl_item *it)
 {
     return it->source_caps & HL_CAP_SEEK;
+}
+
+/* ---- Notes -------------------------------------------------------------- */
+
+static struct hl_item_note *find_note(struct hl_item *it, uint64_t part,
+                                      size_t *at)
+{
+    size_t low = 0, high = it->note_count;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+
+        if (it->notes[mid].part < part)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    *at = low;
+    return low < it->note_count && it->notes[low].part == part ? &it->notes[low]
+                                                               : NULL;
+}
+
+static struct hl_item_note *add_note(struct hl_item *it, uint64_t part)
+{
+    size_t at, room = it->note_room ? it->note_room * 2 : 16;
+    struct hl_item_note *n = find_note(it, part, &at);
+
+    if (n)
+        return n;
+    if (it->note_count == it->note_room) {
+        n = hl_realloc(it->notes, room * sizeof(*n));
+        if (!n)
+            return NULL;
+        it->notes = n;
+        it->note_room = room;
+    }
+    n = &it->notes[at];
+    memmove(n + 1, n, (it->note_count - at) * sizeof(*n));
+    memset(n, 0, sizeof(*n));
+    n->part = part;
+    it->note_count++;
+    return n;
+}
+
+static int load_note(void *user, uint64_t part, const char *text)
+{
+    char *copy = hl_strdup(text);
+    struct hl_item_note *n = copy ? add_note(user, part) : NULL;
+
+    if (!n) {
+        hl_free_secret(copy);
+        return HAUL_E_NOMEM;
+    }
+    hl_free_secret(n->text);
+    n->text = copy;
+    return 0;
+}
+
+int hl_saved_note(struct hl_item *it, uint64_t part, const char *note,
+                  struct hl_error *err)
+{
+    size_t at;
+
+    if (load_note(it, part, note))
+        return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    find_note(it, part, &at)->of_this_open = true;
+    if (!is_saved(it))
+        return 0;
+    return hl_store_note_put(it->t->store, it->t->saved.id, it->index, part,
+                             note, err);
+}
+
+/* In one block: the notes, then their texts. */
+int hl_saved_give_notes(struct hl_item *it)
+{
+    size_t bytes = it->note_count * sizeof(struct hl_note), n;
+    char *text;
+
+    HL_ASSERT(!it->given);
+    for (size_t i = 0; i < it->note_count; i++)
+        bytes += strlen(it->notes[i].text) + 1;
+    it->given = bytes ? hl_malloc(bytes) : NULL;
+    it->given_bytes = bytes;
+    if (bytes && !it->given)
+        return HAUL_E_NOMEM;
+    text = (char *)(it->given + it->note_count);
+    for (size_t i = 0; i < it->note_count; i++) {
+        it->notes[i].of_this_open = false;
+        it->given[i].part = it->notes[i].part;
+        it->given[i].text = text;
+        n = strlen(it->notes[i].text) + 1;
+        memcpy(text, it->notes[i].text, n);
+        text += n;
+    }
+    return 0;
+}
+
+void hl_saved_take_notes(struct hl_item *it)
+{
+    if (it->given)
+        explicit_bzero(it->given, it->given_bytes);
+    hl_free(it->given);
+    it->given = NULL;
+}
+
+/* Forgets those of before this open; the store has none of either. */
+static int reset_notes(struct hl_item *it, struct hl_error *err)
+{
+    size_t kept = 0;
+    int rc = 0;
+
+    for (size_t i = 0; i < it->note_count; i++) {
+        struct hl_item_note n = it->notes[i];
+
+        if (!n.of_this_open) {
+            hl_free_secret(n.text);
+            continue;
+        }
+        it->notes[kept++] = n;
+        if (rc == 0 && is_saved(it))
+            rc = hl_store_note_put(it->t->store, it->t->saved.id, it->index,
+                                   n.part, n.text, err);
+    }
+    it->note_count = kept;
+    return rc;
 }
 
 /* ---- The plan ----------------------------------------------------------- */
@@ -258,6 +383,10 @@ static int load_object(struct hl_item *it, const struct hl_saved_object *o,
     it->append_at = identity_prefix(it, o->identity);
     if (hl_ranges_add(&it->acked, 0, it->append_at))
         return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
+    rc = hl_store_notes_load(it->t->store, it->t->saved.id, it->index,
+                             load_note, it, err);
+    if (rc)
+        return hl_err(err, rc, 0, "%s", haul_err_text(rc));
     return load_chunks(it, o->durable_batch, err);
 }
 
@@ -361,9 +490,9 @@ int hl_saved_token(struct hl_item *it, const char *token, struct hl_error *err)
 {
     char *copy = hl_strdup(token);
 
-    if (!copy)
+    if (token && !copy)
         return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
-    hl_free(it->token);
+    hl_free_secret(it->token);
     it->token = copy;
     if (!is_saved(it))
         return 0;
@@ -377,14 +506,17 @@ int hl_saved_reset(struct hl_item *it, struct hl_error *err)
     hl_ranges_clear(&it->suspect);
     it->pending_count = 0;
     it->pending_bytes = 0;
-    if (!is_saved(it))
-        return 0;
-    if (it->append_at) {
-        it->append_at = 0;
-        if (hl_saved_begin(it, err))
+    if (is_saved(it)) {
+        if (it->append_at) {
+            it->append_at = 0;
+            if (hl_saved_begin(it, err))
+                return err->code;
+        }
+        if (hl_store_chunks_clear(it->t->store, it->t->saved.id, it->index,
+                                  err))
             return err->code;
     }
-    return hl_store_chunks_clear(it->t->store, it->t->saved.id, it->index, err);
+    return reset_notes(it, err);
 }
 
 int hl_saved_chunk(struct hl_item *it, const struct hl_slice *slice,
@@ -453,19 +585,61 @@ void hl_saved_flush(struct hl_item *it, bool now)
     it->t->c.events->saved(it->t->c.user);
 }
 
-int hl_saved_lost(struct hl_item *it, uint64_t offset, struct hl_error *err)
+/* Rows that were not written yet. */
+static void drop_pending(struct hl_item *it, const struct hl_ranges *chunks)
 {
-    uint64_t chunk = offset / it->chunk_size;
+    size_t kept = 0;
 
-    for (size_t i = 0; i < it->pending_count; i++)
-        if (it->pending[i].index == chunk) {
-            it->pending[i] = it->pending[--it->pending_count];
-            break;
-        }
-    if (!is_saved(it))
+    for (size_t i = 0; i < it->pending_count; i++) {
+        uint64_t index = it->pending[i].index;
+
+        if (!hl_ranges_contains(chunks, index, index + 1))
+            it->pending[kept++] = it->pending[i];
+    }
+    it->pending_count = kept;
+}
+
+/* The chunks that hold bytes of r and are acknowledged: no others have rows. */
+static int take_back(struct hl_item *it, struct hl_range r,
+                     struct hl_ranges *chunks)
+{
+    uint64_t chunk = it->chunk_size, first, end;
+    int rc;
+
+    r.end = hl_min(r.end, it->size);
+    if (r.begin >= r.end)
         return 0;
-    return hl_store_chunk_remove(it->t->store, it->t->saved.id, it->index,
-                                 chunk, err);
+    first = r.begin / chunk;
+    end = (r.end - 1) / chunk + 1;
+    r.begin = first * chunk;
+    r.end = end > it->size / chunk ? it->size : end * chunk;
+    if (!hl_ranges_overlap(&it->acked, r.begin, r.end))
+        return 0;
+    rc = hl_ranges_add(chunks, first, end);
+    if (rc == 0)
+        rc = hl_ranges_remove(&it->acked, r.begin, r.end);
+    return rc ? rc : hl_ranges_remove(&it->suspect, r.begin, r.end);
+}
+
+int hl_saved_lost(struct hl_item *it, const struct hl_ranges *gone,
+                  struct hl_error *err)
+{
+    struct hl_ranges chunks;
+    int rc = 0;
+
+    hl_ranges_init(&chunks);
+    for (size_t i = 0; i < gone->count && rc == 0; i++)
+        rc = take_back(it, gone->r[i], &chunks);
+    if (rc) {
+        hl_err(err, rc, 0, "out of memory");
+    } else if (chunks.count) {
+        drop_pending(it, &chunks);
+        if (is_saved(it))
+            rc = hl_store_chunks_remove(it->t->store, it->t->saved.id,
+                                        it->index, chunks.r, chunks.count, err);
+    }
+    hl_ranges_fini(&chunks);
+    return rc;
 }
 
 void hl_saved_synced(struct hl_item *it)
@@ -475,6 +649,15 @@ void hl_saved_synced(struct hl_item *it)
     if (is_saved(it) && hl_store_durable(it->t->store, it->t->saved.id,
                                          it->index, it->syncing_batch, &err))
         flush_failed(it, &err);
+}
+
+/* SFTP has whole seconds only (draft-ietf-secsh-filexfer-02, 5). */
+bool hl_saved_fits(const struct hl_item *it, const struct hl_stat *st)
+{
+    const int64_t second = (int64_t)HL_NS_PER_S;
+
+    return st->exists && st->size == it->size &&
+           st->mtime_ns / second == it->identity.mtime_ns / second;
 }
 
 bool hl_saved_is_result(struct hl_item *it, const struct hl_stat *st)
@@ -489,11 +672,7 @@ bool hl_saved_is_result(struct hl_item *it, const struct hl_stat *st)
                             &o, &err) ||
         !found)
         return false;
-    /* SFTP has whole seconds only (draft-ietf-secsh-filexfer-02, 5). */
-    if (check_identity(it, o.identity, &err) == 0)
-        same = st->size == o.size &&
-               st->mtime_ns / (int64_t)HL_NS_PER_S ==
-                   it->identity.mtime_ns / (int64_t)HL_NS_PER_S;
+    same = check_identity(it, o.identity, &err) == 0 && hl_saved_fits(it, st);
     if (same)
         it->append_at = identity_prefix(it, o.identity);
     hl_saved_object_fini(&o);

@@ -4,10 +4,10 @@
  *
  * A transfer is found again by its key (source and target as the user named
  * them, made canonical). Per object it has the plan, the identity of the
- * source, the driver's token, and a row for each acknowledged chunk with its
- * digest; a chunk is acknowledged if and only if it has a row. Rows carry the
- * number of the batch that wrote them; the object's durable batch says which
- * rows are on stable storage at the target.
+ * source, the driver's token and its notes of parts, and a row for each
+ * acknowledged chunk with its digest; a chunk is acknowledged if and only if it
+ * has a row. Rows carry the number of the batch that wrote them; the object's
+ * durable batch says which rows are on stable storage at the target.
  *
  * The interface has one implementation (store_sqlite.c), which tests use with
  * ":memory:". See docs/formats/state-store.md for the tables.
@@ -17,6 +17,7 @@
 
 #include "base.h"
 #include "log.h"
+#include "ranges.h"
 #include "stage.h"
 
 struct hl_store;
@@ -73,8 +74,8 @@ int hl_store_forget(struct hl_store *s, int64_t id, struct hl_error *err);
 /* The last run ended with this error (NULL: none). */
 int hl_store_set_error(struct hl_store *s, int64_t id, const char *message,
                        struct hl_error *err);
-/* Marks the transfer done, drops its chunk rows and its token. Keeps the
- * newest thousand finished transfers. Durable. */
+/* Marks the transfer done, drops its chunk rows, its token and its notes. Keeps
+ * the newest thousand finished transfers. Durable. */
 int hl_store_done(struct hl_store *s, int64_t id, const char *digest,
                   struct hl_error *err);
 
@@ -93,10 +94,18 @@ int hl_store_object_put(struct hl_store *s, int64_t id, uint32_t index,
 int hl_store_object_get(struct hl_store *s, int64_t id, uint32_t index,
                         bool *found, struct hl_saved_object *out,
                         struct hl_error *err);
-/* Durable before it returns (DESIGN 4.6). */
+/* Durable before it returns (DESIGN 4.6). NULL: there is none any more. */
 int hl_store_token_put(struct hl_store *s, int64_t id, uint32_t index,
                        const char *token, struct hl_error *err);
-/* Forgets the object's chunks (it starts anew). */
+/* The target's note of a part, instead of an earlier one. Durable before it
+ * returns. */
+int hl_store_note_put(struct hl_store *s, int64_t id, uint32_t index,
+                      uint64_t part, const char *note, struct hl_error *err);
+/* Ascending; otherwise as hl_store_chunks_load(). */
+typedef int hl_store_note_fn(void *user, uint64_t part, const char *note);
+int hl_store_notes_load(struct hl_store *s, int64_t id, uint32_t index,
+                        hl_store_note_fn *fn, void *user, struct hl_error *err);
+/* Forgets the object's chunks and notes (it starts anew). */
 int hl_store_chunks_clear(struct hl_store *s, int64_t id, uint32_t index,
                           struct hl_error *err);
 
@@ -113,9 +122,11 @@ struct hl_saved_chunk {
 int hl_store_chunks_put(struct hl_store *s, int64_t id, uint32_t index,
                         const struct hl_saved_chunk *chunks, size_t count,
                         uint64_t *batch, struct hl_error *err);
-/* A chunk turned out not to be at the target. */
-int hl_store_chunk_remove(struct hl_store *s, int64_t id, uint32_t index,
-                          uint64_t chunk, struct hl_error *err);
+/* The chunks of these ranges (of indices, not of bytes) turned out not to be at
+ * the target. All go, or none. */
+int hl_store_chunks_remove(struct hl_store *s, int64_t id, uint32_t index,
+                           const struct hl_range *chunks, size_t count,
+                           struct hl_error *err);
 /* Every batch <= batch is on stable storage at the target. */
 int hl_store_durable(struct hl_store *s, int64_t id, uint32_t index,
                      uint64_t batch, struct hl_error *err);
@@ -135,7 +146,8 @@ typedef int hl_store_transfer_fn(void *user, const struct hl_saved *t,
 int hl_store_list(struct hl_store *s, hl_store_transfer_fn *fn, void *user,
                   struct hl_error *err);
 
-/* The hosts and other facts that are found once: a small key-value table. */
+/* The hosts and other facts that are found once: a small key-value table.
+ * value NULL: it is forgotten. */
 int hl_store_fact_put(struct hl_store *s, const char *key, const char *value,
                       struct hl_error *err);
 /* *value NULL when unknown; caller frees (hl_free). */

@@ -8,7 +8,7 @@
 
 #include "store.h"
 
-#define HL_STORE_STMT_MAX 32
+#define HL_STORE_STMT_MAX 40
 
 struct hl_store {
     sqlite3 *db;

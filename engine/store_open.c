@@ -61,6 +61,16 @@ static const char *const migrations[] = {
     " value TEXT NOT NULL) WITHOUT ROWID;"
     "PRAGMA application_id = 0x6861756c;"
     "PRAGMA user_version = 1;",
+
+    "CREATE TABLE notes ("
+    " transfer INTEGER NOT NULL,"
+    " object INTEGER NOT NULL,"
+    " part INTEGER NOT NULL,"
+    " note TEXT NOT NULL,"
+    " PRIMARY KEY (transfer, object, part),"
+    " FOREIGN KEY (transfer, object) REFERENCES objects ON DELETE CASCADE)"
+    " WITHOUT ROWID;"
+    "PRAGMA user_version = 2;",
 };
 #define VERSION ((int)HL_LEN(migrations))
 

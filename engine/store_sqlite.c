@@ -1,6 +1,6 @@
 /*
  * The rows of the state store (store.h): transfers, objects, acknowledged
- * chunks, facts. Engine thread only.
+ * chunks, notes of parts, facts. Engine thread only.
  *
  * What must survive a power cut is written with synchronous FULL (each commit
  * is flushed), what may be lost with NORMAL: acknowledged chunks, the durable
@@ -24,19 +24,24 @@ enum stmt_id {
     Q_DONE,
     Q_DONE_OBJECTS,
     Q_DONE_CHUNKS,
+    Q_DONE_NOTES,
     Q_DONE_PRUNE,
     Q_OBJECT_PUT,
     Q_OBJECT_GET,
     Q_TOKEN_PUT,
+    Q_NOTE_PUT,
+    Q_NOTES_LOAD,
     Q_CHUNKS_CLEAR,
+    Q_NOTES_CLEAR,
     Q_OBJECT_CLEAR,
     Q_NEXT_BATCH,
     Q_CHUNK_PUT,
-    Q_CHUNK_REMOVE,
+    Q_CHUNKS_REMOVE,
     Q_DURABLE,
     Q_CHUNKS_LOAD,
     Q_LIST,
     Q_FACT_PUT,
+    Q_FACT_DROP,
     Q_FACT_GET,
     Q_COUNT
 };
@@ -65,6 +70,7 @@ static const char *const sql[Q_COUNT] = {
         " c.transfer = objects.transfer AND c.object = objects.object)"
         " WHERE transfer = ?1",
     [Q_DONE_CHUNKS] = "DELETE FROM chunks WHERE transfer = ?1",
+    [Q_DONE_NOTES] = "DELETE FROM notes WHERE transfer = ?1",
     [Q_DONE_PRUNE] =
         "DELETE FROM transfers WHERE id IN (SELECT id FROM transfers"
         " WHERE state = 1 AND id <> ?1 ORDER BY updated DESC, id DESC"
@@ -82,16 +88,22 @@ static const char *const sql[Q_COUNT] = {
         " FROM objects WHERE transfer = ?1 AND object = ?2",
     [Q_TOKEN_PUT] = "UPDATE objects SET token = ?3"
                     " WHERE transfer = ?1 AND object = ?2",
+    [Q_NOTE_PUT] = "INSERT OR REPLACE INTO notes (transfer, object, part,"
+                   " note) VALUES (?1, ?2, ?3, ?4)",
+    [Q_NOTES_LOAD] = "SELECT part, note FROM notes"
+                     " WHERE transfer = ?1 AND object = ?2 ORDER BY part",
     [Q_CHUNKS_CLEAR] = "DELETE FROM chunks"
                        " WHERE transfer = ?1 AND object = ?2",
+    [Q_NOTES_CLEAR] = "DELETE FROM notes"
+                      " WHERE transfer = ?1 AND object = ?2",
     [Q_OBJECT_CLEAR] = "UPDATE objects SET acked = 0"
                        " WHERE transfer = ?1 AND object = ?2",
     [Q_NEXT_BATCH] = "UPDATE objects SET batch = batch + 1"
                      " WHERE transfer = ?1 AND object = ?2 RETURNING batch",
     [Q_CHUNK_PUT] = "INSERT OR REPLACE INTO chunks (transfer, object, chunk,"
                     " len, batch, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    [Q_CHUNK_REMOVE] = "DELETE FROM chunks WHERE transfer = ?1 AND"
-                       " object = ?2 AND chunk = ?3",
+    [Q_CHUNKS_REMOVE] = "DELETE FROM chunks WHERE transfer = ?1 AND"
+                        " object = ?2 AND chunk >= ?3 AND chunk < ?4",
     [Q_DURABLE] = "UPDATE objects SET"
                   " durable_batch = max(durable_batch, min(batch, ?3))"
                   " WHERE transfer = ?1 AND object = ?2",
@@ -108,6 +120,7 @@ static const char *const sql[Q_COUNT] = {
         " FROM transfers ORDER BY id",
     [Q_FACT_PUT] = "INSERT OR REPLACE INTO facts (key, value)"
                    " VALUES (?1, ?2)",
+    [Q_FACT_DROP] = "DELETE FROM facts WHERE key = ?1",
     [Q_FACT_GET] = "SELECT value FROM facts WHERE key = ?1",
 };
 
@@ -416,7 +429,7 @@ static int mark_done(struct hl_store *s, int64_t id, const char *digest,
                      struct hl_error *err)
 {
     static const enum stmt_id rest[] = {Q_DONE_OBJECTS, Q_DONE_CHUNKS,
-                                        Q_DONE_PRUNE};
+                                        Q_DONE_NOTES, Q_DONE_PRUNE};
     sqlite3_stmt *q;
     int rc = use(s, Q_DONE, &q, err);
 
@@ -531,23 +544,69 @@ int hl_store_token_put(struct hl_store *s, int64_t id, uint32_t index,
     return end(s, run_update(s, q, id, err), err);
 }
 
+/* ---- Notes -------------------------------------------------------------- */
+
+int hl_store_note_put(struct hl_store *s, int64_t id, uint32_t index,
+                      uint64_t part, const char *note, struct hl_error *err)
+{
+    sqlite3_stmt *q;
+    int rc = use_object(s, Q_NOTE_PUT, id, index, &q, err);
+
+    if (!rc)
+        rc = begin(s, SYNC_FULL, err);
+    if (rc)
+        return rc;
+    bind_u64(q, 3, part);
+    bind_text(q, 4, note);
+    /* Says so when the transfer was forgotten. */
+    rc = touch(s, id, err);
+    if (!rc)
+        rc = run(s, q, err);
+    return end(s, rc, err);
+}
+
+int hl_store_notes_load(struct hl_store *s, int64_t id, uint32_t index,
+                        hl_store_note_fn *fn, void *user, struct hl_error *err)
+{
+    sqlite3_stmt *q;
+    bool row;
+    int rc = use_object(s, Q_NOTES_LOAD, id, index, &q, err);
+
+    if (rc)
+        return rc;
+    while ((rc = step(s, q, &row, err)) == HAUL_OK && row) {
+        int64_t part = sqlite3_column_int64(q, 0);
+        const char *note = (const char *)sqlite3_column_text(q, 1);
+
+        if (part < 0 || !note)
+            rc = hl_store_damaged(s, "a note that cannot be", err);
+        else
+            rc = fn(user, (uint64_t)part, note);
+        if (rc)
+            break;
+    }
+    sqlite3_reset(q);
+    return rc;
+}
+
 /* ---- Chunks ------------------------------------------------------------- */
 
 int hl_store_chunks_clear(struct hl_store *s, int64_t id, uint32_t index,
                           struct hl_error *err)
 {
-    sqlite3_stmt *chunks, *object;
-    int rc = use_object(s, Q_CHUNKS_CLEAR, id, index, &chunks, err);
+    static const enum stmt_id all[] = {Q_CHUNKS_CLEAR, Q_NOTES_CLEAR,
+                                       Q_OBJECT_CLEAR};
+    int rc = begin(s, SYNC_FULL, err);
 
-    if (!rc)
-        rc = use_object(s, Q_OBJECT_CLEAR, id, index, &object, err);
-    if (!rc)
-        rc = begin(s, SYNC_FULL, err);
     if (rc)
         return rc;
-    rc = run(s, chunks, err);
-    if (!rc)
-        rc = run(s, object, err);
+    for (size_t i = 0; !rc && i < HL_LEN(all); i++) {
+        sqlite3_stmt *q;
+
+        rc = use_object(s, all[i], id, index, &q, err);
+        if (!rc)
+            rc = run(s, q, err);
+    }
     return end(s, rc, err);
 }
 
@@ -617,18 +676,23 @@ int hl_store_chunks_put(struct hl_store *s, int64_t id, uint32_t index,
     return rc;
 }
 
-int hl_store_chunk_remove(struct hl_store *s, int64_t id, uint32_t index,
-                          uint64_t chunk, struct hl_error *err)
+int hl_store_chunks_remove(struct hl_store *s, int64_t id, uint32_t index,
+                           const struct hl_range *chunks, size_t count,
+                           struct hl_error *err)
 {
     sqlite3_stmt *q;
-    int rc = use_object(s, Q_CHUNK_REMOVE, id, index, &q, err);
+    int rc = use_object(s, Q_CHUNKS_REMOVE, id, index, &q, err);
 
     if (!rc)
         rc = begin(s, SYNC_FULL, err);
     if (rc)
         return rc;
-    bind_u64(q, 3, chunk);
-    return end(s, run(s, q, err), err);
+    for (size_t i = 0; !rc && i < count; i++) {
+        bind_u64(q, 3, chunks[i].begin);
+        bind_u64(q, 4, chunks[i].end);
+        rc = run(s, q, err);
+    }
+    return end(s, rc, err);
 }
 
 int hl_store_durable(struct hl_store *s, int64_t id, uint32_t index,
@@ -694,14 +758,15 @@ int hl_store_fact_put(struct hl_store *s, const char *key, const char *value,
                       struct hl_error *err)
 {
     sqlite3_stmt *q;
-    int rc = use(s, Q_FACT_PUT, &q, err);
+    int rc = use(s, value ? Q_FACT_PUT : Q_FACT_DROP, &q, err);
 
     if (!rc)
         rc = begin(s, SYNC_NORMAL, err);
     if (rc)
         return rc;
     bind_text(q, 1, key);
-    bind_text(q, 2, value);
+    if (value)
+        bind_text(q, 2, value);
     return end(s, run(s, q, err), err);
 }
 

@@ -462,6 +462,12 @@ static void sample_limit(struct hl_transfer *t, uint64_t now,
     t->sampled_ns = now;
 }
 
+uint64_t hl_transfer_room_max(const struct hl_transfer *t)
+{
+    return t->e->memory ? hl_pool_limit(t->e->pool)
+                        : hl_max(hl_pool_limit(t->e->pool), memory_max());
+}
+
 bool hl_transfer_room(struct hl_transfer *t, uint64_t bytes)
 {
     struct hl_pool *pool = t->e->pool;

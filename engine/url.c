@@ -94,6 +94,19 @@ static bool is_printable(unsigned char c)
     return c > 0x20 && c < 0x7f;
 }
 
+/* RFC 3986 section 3.3: what a component may hold without a second meaning. */
+static bool is_unreserved(unsigned char c)
+{
+    return is_alpha((char)c) || is_digit((char)c) ||
+           (c && strchr("-._~", (char)c));
+}
+
+/* "/" stays: a name may be several components. */
+static bool is_component(unsigned char c)
+{
+    return is_unreserved(c) || c == '/';
+}
+
 static char *put_escape(char *at, unsigned char c)
 {
     static const char hex[] = "0123456789ABCDEF";
@@ -271,6 +284,33 @@ static int parse_path(const char *s, const char *end, const char *text,
     return rc ? rc : decode_part(&out->path, s, len, text, err);
 }
 
+/* Keys hold any character, '?' and '#' too: what follows the bucket is one. */
+static int parse_s3(const char *s, const char *text, struct hl_url *out,
+                    struct hl_error *err)
+{
+    size_t len = strcspn(s, "/"), path_len;
+    const char *path = s[len] ? s + len : "/";
+    int rc;
+
+    if (!is_host(s, len, false))
+        return refuse(text,
+                      "a bucket's name is letters, digits, dots and dashes, "
+                      "without user or port",
+                      err);
+    path_len = strlen(path);
+    rc = decode_part(&out->path, path, path_len, text, err);
+    if (rc == 0)
+        rc = copy_span(&out->host, s, len);
+    if (rc)
+        return rc;
+    path_len = strlen(out->path);
+    out->raw = hl_malloc(3 * path_len + 1);
+    if (!out->raw)
+        return HAUL_E_NOMEM;
+    put_escaped(out->raw, out->path, path_len, is_component);
+    return 0;
+}
+
 static int parse_url(const char *text, size_t scheme_len, struct hl_url *out,
                      struct hl_error *err)
 {
@@ -286,6 +326,8 @@ static int parse_url(const char *text, size_t scheme_len, struct hl_url *out,
             *c |= 0x20;
     if (strcmp(out->scheme, "file") == 0)
         return parse_file_url(s, text, out, err);
+    if (strcmp(out->scheme, "s3") == 0)
+        return parse_s3(s, text, out, err);
     sftp = strcmp(out->scheme, "sftp") == 0;
 
     /* RFC 3986 section 3.5: a fragment is never sent. */
@@ -388,7 +430,8 @@ static void set_folder(struct hl_url *u)
     size_t len = strlen(u->path);
 
     /* What is posted to gives the name. */
-    if (strncmp(u->scheme, "post+", 5) == 0)
+    if (strncmp(u->scheme, "post+", 5) == 0 ||
+        strncmp(u->scheme, "tus+", 4) == 0)
         u->folder = false;
     else if (len)
         u->folder = u->path[len - 1] == '/';
@@ -559,6 +602,11 @@ static size_t text_bytes(const char *s)
     return s ? strlen(s) : 0;
 }
 
+static bool has_query(const char *scheme)
+{
+    return strcmp(scheme, "sftp") != 0 && strcmp(scheme, "s3") != 0;
+}
+
 char *hl_url_display(const struct hl_url *u)
 {
     /* An escape makes three bytes of one; a mask is not longer than that. */
@@ -578,8 +626,7 @@ char *hl_url_display(const struct hl_url *u)
         at = put_authority(at, u);
         if (u->path[0] != '/')
             at = put_text(at, "/~/");
-        at = put_encoded(at, u->path,
-                         strcmp(u->scheme, "sftp") == 0 ? "%" : "%?");
+        at = put_encoded(at, u->path, has_query(u->scheme) ? "%?" : "%");
     } else {
         *at++ = ':';
         at = put_opaque(at, u->path);
@@ -623,19 +670,6 @@ const char *hl_url_basename(const struct hl_url *u)
     const char *slash = strrchr(u->path, '/');
 
     return slash ? slash + 1 : u->path;
-}
-
-/* RFC 3986 section 3.3: what a component may hold without a second meaning. */
-static bool is_unreserved(unsigned char c)
-{
-    return is_alpha((char)c) || is_digit((char)c) ||
-           (c && strchr("-._~", (char)c));
-}
-
-/* "/" stays: a name may be several components. */
-static bool is_component(unsigned char c)
-{
-    return is_unreserved(c) || c == '/';
 }
 
 /* raw, "/" unless there is one, and name. */

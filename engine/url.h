@@ -6,6 +6,8 @@
  *   user@host:path, host:path       scheme "sftp"; a '/' before the first ':'
  *                                   makes it a PATH, as in scp
  *   scheme://[user[:password]@]host[:port]/path[?query]
+ *   s3://BUCKET/KEY                 the bucket as host; no user, no port; all
+ *                                   behind the bucket is path: "/KEY"
  *   mem:REST, faulty:REST           scheme and the rest as path, query split
  *
  * RFC 3986: percent-encoding is undone in user, password and path of the
@@ -29,10 +31,11 @@ struct hl_url {
     char *host;     /* without brackets; NULL for local ones */
     uint16_t port;  /* 0: not given */
     char *path;     /* never NULL, decoded */
-    char *query;    /* after '?', raw, or NULL; not for file and sftp */
+    char *query;    /* after '?', raw, or NULL; not for file, sftp and s3 */
     char *raw;      /* of a "://" form but file and sftp: the path as it was
-                     * typed, "/" when there is none; else NULL */
-    bool folder;    /* ends in '/'; never with post+ */
+                     * typed, "/" when there is none; of s3 with all but
+                     * unreserved characters and '/' encoded; else NULL */
+    bool folder;    /* ends in '/'; never with post+ and tus+ */
 };
 
 /* HAUL_E_INVAL: NUL or newline inside, empty, bad port, bad escape. Nothing

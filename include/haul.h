@@ -1,7 +1,7 @@
 /*
- * haul.h - move very large files between disks, SFTP and HTTP servers, several
- * streams at once, so that an interrupted transfer continues and every byte
- * is checked.
+ * haul.h - move very large files between disks, SFTP and HTTP servers and S3,
+ * several streams at once, so that an interrupted transfer continues and every
+ * byte is checked.
  *
  * Life of a transfer
  *   haul_engine_new()       one per process is enough
@@ -103,10 +103,12 @@ HAUL_API void haul_engine_free(struct haul_engine *e);
 /*
  * Source and target: a path, "-" (standard input or output),
  * "user@host:path", "sftp://user@host:port/path" (absolute),
- * "sftp://host/~/path" (below the login folder), "https://host/path" (a
- * target is one PUT), targets "put+https://" (the same) and "post+https://"
- * (one POST), these three also with "http", "mem:gen?size=4gi&seed=1"
- * (generated source) and "mem:null" (a target that digests and forgets).
+ * "sftp://host/~/path" (below the login folder), "s3://bucket/key",
+ * "https://host/path" (a target is asked whether uploads can continue there,
+ * else it is one PUT), targets "tus+https://", "put+https://" (one PUT) and
+ * "post+https://" (one POST), these four also with "http",
+ * "mem:gen?size=4gi&seed=1" (generated source) and "mem:null" (a target that
+ * digests and forgets).
  * NULL: the caller is that end, see haul_transfer_set_source_fn().
  * Nothing is opened yet; HAUL_E_INVAL when a name cannot be understood.
  */
@@ -151,7 +153,8 @@ enum haul_opt_scope { HAUL_OPT_ENGINE = 1, HAUL_OPT_TRANSFER = 2 };
 struct haul_opt_info {
     const char *name;      /* "chunk-size", also the command's --chunk-size */
     const char *argument;  /* "SIZE", "auto|never|…", NULL for a flag */
-    const char *group;     /* "transfer" "speed" "patience" "SSH" "talk" */
+    const char *group;     /* "transfer" "speed" "patience" "SSH" "HTTP"
+                            * "talk" */
     const char *help;      /* a few words */
     const char *dflt_text; /* default of a text option, or NULL */
     int64_t min, max;      /* of a number */
@@ -282,6 +285,9 @@ struct haul_result {
                                     * that is answered as a whole; 0: none */
     const char *answer;            /* the body of that and a NUL, or NULL */
     uint64_t answer_bytes;         /* of it, at most 1 MiB */
+    const char *answer_location;   /* where the server keeps what was uploaded,
+                                    * when that is not the target's name: a URL
+                                    * that may be a secret; or NULL */
 };
 
 enum haul_event_type {
@@ -290,7 +296,8 @@ enum haul_event_type {
     HAUL_EV_SAVED = 3,    /* acknowledged ranges are in the state store */
     HAUL_EV_RETRY = 4,    /* error: what failed and is tried again */
     HAUL_EV_WARNING = 5,  /* error: what the user should know */
-    HAUL_EV_DONE = 6      /* last event, always sent; error NULL: success */
+    HAUL_EV_DONE = 6,     /* last event, always sent; error NULL: success */
+    HAUL_EV_NOTE = 7      /* text: what was found out and chosen, and why */
 };
 
 struct haul_event {
@@ -299,6 +306,7 @@ struct haul_event {
     struct haul_transfer *transfer;
     const struct haul_stats *stats; /* always */
     const struct haul_error *error; /* RETRY, WARNING, DONE; or NULL */
+    const char *text;               /* NOTE: a line, no secret; or NULL */
 };
 
 /* Runs inside haul_engine_run()/_step() on the caller's thread, never two at

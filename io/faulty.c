@@ -7,10 +7,13 @@
  *   read_error=P write_error=P open_error=P commit_error=P sync_error=P
  *                  the operation fails with RESET, REMOTE_IO or REMOTE_BUSY
  *   commit_lost=P  the commit is done, its answer is lost with the connection
+ *   cut=P          a write that fails has arrived at its beginning, which only
+ *                  the inner driver knows (of targets that tell, not LATE)
  *   short=P        a read brings less (not of ordered sources)
  *   flip=P         a read brings one wrong bit
  *   lost=P         an acknowledgement, or a piece of it, becomes a loss
- *   hang=P         an operation or an acknowledgement waits for unstall()
+ *   hang=P         an operation or (not of ordered streams) an acknowledgement
+ *                  waits for unstall()
  *   reorder=P      acknowledgements come in two halves, late, the second first
  *   dup=P          an acknowledgement comes twice
  *   delay_us=N     operations start up to that much later
@@ -94,6 +97,7 @@ static void make_plan(struct faulty_object *obj, struct faulty_op *f)
         obj->bytes += f->in.io.len;
     if (hl_faulty_roll(obj, obj->opts.error[f->kind])) {
         p->code = pick_code(obj);
+        p->len = hl_faulty_arrives(f);
         return;
     }
     /* An acknowledgement that hangs holds up what has to wait for it. */
@@ -158,6 +162,18 @@ static void late_written(struct faulty_op *f, struct hl_op *op)
                         "'faulty' lost the connection");
 }
 
+/* Some of a write that fails is there, or not even that. */
+static void arrived(struct faulty_op *f, const struct hl_op *op)
+{
+    struct faulty_object *obj = f->obj;
+    const struct hl_io *io = &f->in.io;
+    int code = op->rc ? op->rc : f->plan.code;
+
+    if (!op->rc && hl_ranges_add(&obj->quiet, io->offset, io->offset + io->len))
+        code = HAUL_E_NOMEM;
+    fail(f, code);
+}
+
 /* The inner driver answered. */
 static void inner_done(struct hl_op *op)
 {
@@ -166,6 +182,10 @@ static void inner_done(struct hl_op *op)
     struct hl_io *io = &f->in.io;
     uint64_t bit;
 
+    if (f->kind == FAULTY_WRITE && f->plan.code) {
+        arrived(f, op);
+        return;
+    }
     if (f->kind == FAULTY_READ && f->plan.flip && !op->rc && io->done) {
         bit = (f->plan.flip >> 1) % (UINT64_C(8) * io->done);
         io->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
@@ -177,9 +197,9 @@ static void inner_done(struct hl_op *op)
         flush_acks(f->obj);
     if (f->kind == FAULTY_OPEN && !op->rc) {
         f->obj->caps = f->in.open.layout.caps;
-        f->obj->one_part =
-            f->obj->base.role == HL_ROLE_SOURCE || !f->in.open.layout.part_size;
-        f->obj->part_size = f->in.open.layout.part_size;
+        f->obj->one_part = f->obj->base.role == HL_ROLE_SOURCE ||
+                           !f->in.open.layout.parts.size;
+        f->obj->parts = f->in.open.layout.parts;
     }
     if (f->kind == FAULTY_WRITE && hl_faulty_is_late(f->obj))
         late_written(f, op);
@@ -232,7 +252,7 @@ static void send_inner(struct faulty_op *f)
 
 static void launch(struct faulty_op *f)
 {
-    if (f->plan.code) {
+    if (f->plan.code && !f->plan.len) {
         fail(f, f->plan.code);
         return;
     }
@@ -244,6 +264,8 @@ static void launch(struct faulty_op *f)
     f->in.op.user = f;
     if (f->plan.len)
         f->in.io.len = f->plan.len;
+    if (f->plan.code)
+        f->in.io.part_end = false;
     send_inner(f);
 }
 
@@ -399,8 +421,12 @@ static void flush_acks(struct faulty_object *obj)
 static void on_acked(void *user, uint64_t offset, uint64_t len)
 {
     struct faulty_object *obj = user;
+    /* The middle of a stream is not lost without what follows. */
+    bool stream = (obj->caps & HL_CAP_ORDERED) && !hl_faulty_is_late(obj);
     uint64_t cut;
 
+    if (hl_faulty_is_quiet(obj, offset, len))
+        return;
     if (hl_faulty_is_late(obj)) {
         if (!hl_ranges_contains(&obj->taken, offset, offset + len))
             return; /* lost by now */
@@ -414,7 +440,7 @@ static void on_acked(void *user, uint64_t offset, uint64_t len)
                   : hl_random_below(&obj->random, len);
         tell_acked(obj, offset, cut);
         hl_faulty_lost(obj, offset + cut, len - cut);
-    } else if (hl_faulty_roll(obj, obj->opts.hang)) {
+    } else if (!stream && hl_faulty_roll(obj, obj->opts.hang)) {
         if (hl_ranges_add(&obj->held, offset, offset + len))
             hl_faulty_lost(obj, offset, len);
     } else if (hl_faulty_roll(obj, obj->opts.reorder)) {
@@ -435,7 +461,7 @@ static void on_lost(void *user, uint64_t offset, uint64_t len,
     uint64_t end = offset + hl_min(len, UINT64_MAX - offset);
     struct hl_range r;
 
-    if (!hl_faulty_is_late(obj)) {
+    if (!hl_faulty_is_late(obj) || error->code == HAUL_E_LOST) {
         obj->base.events->lost(obj->base.events_user, offset, len, error);
         return;
     }
@@ -455,10 +481,18 @@ static void on_token(void *user, const char *token)
     obj->base.events->token(obj->base.events_user, token);
 }
 
+static void on_note(void *user, uint64_t part, const char *note)
+{
+    struct faulty_object *obj = user;
+
+    obj->base.events->note(obj->base.events_user, part, note);
+}
+
 static const struct hl_object_events faulty_events = {
     .acked = on_acked,
     .lost = on_lost,
     .token = on_token,
+    .note = on_note,
 };
 
 static void faulty_open(struct hl_object *base, struct hl_open *op)
@@ -476,6 +510,14 @@ static void faulty_token_saved(struct hl_object *base, int rc)
 
     if (inner->driver->token_saved)
         inner->driver->token_saved(inner, rc);
+}
+
+static void faulty_note_saved(struct hl_object *base, uint64_t part, int rc)
+{
+    struct hl_object *inner = ((struct faulty_object *)base)->inner;
+
+    if (inner->driver->note_saved)
+        inner->driver->note_saved(inner, part, rc);
 }
 
 /* ---- Abort and unstall -------------------------------------------------- */
@@ -683,6 +725,7 @@ static int faulty_object_new(struct hl_endpoint *base, const struct hl_url *url,
     hl_list_init(&obj->runs);
     hl_ranges_init(&obj->held);
     hl_ranges_init(&obj->taken);
+    hl_ranges_init(&obj->quiet);
     *out = &obj->base;
     return 0;
 }
@@ -698,6 +741,7 @@ static void faulty_close(struct hl_object *base)
     hl_faulty_parts_free(obj);
     hl_ranges_fini(&obj->held);
     hl_ranges_fini(&obj->taken);
+    hl_ranges_fini(&obj->quiet);
     hl_free(obj);
 }
 
@@ -720,6 +764,7 @@ const struct hl_driver hl_driver_faulty = {
     .discard = faulty_discard,
     .remote_digest = faulty_remote_digest,
     .token_saved = faulty_token_saved,
+    .note_saved = faulty_note_saved,
     .abort = faulty_abort,
     .unstall = faulty_unstall,
     .set_streams = faulty_set_streams,

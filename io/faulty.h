@@ -26,7 +26,7 @@ enum faulty_kind {
 struct faulty_options {
     uint64_t seed, after, delay_us, once;
     uint64_t error[FAULTY_COUNT];
-    uint64_t shorter, flip, lost, hang, reorder, dup, commit_lost;
+    uint64_t shorter, flip, lost, hang, reorder, dup, commit_lost, cut;
 };
 
 /* Takes "OPTIONS:INNER" apart. HAUL_E_INVAL. On success the caller finishes
@@ -46,7 +46,7 @@ struct faulty_object {
     bool aborting;
     uint32_t caps;
     bool one_part;          /* ordered as a whole */
-    uint64_t part_size;     /* of a target */
+    struct hl_parts parts;  /* of a target */
     uint64_t last_ns;       /* ordered: when the latest operation starts */
     struct hl_list delayed; /* struct faulty_op, timer set */
     struct hl_list hung;    /* struct faulty_op */
@@ -55,6 +55,8 @@ struct faulty_object {
     struct hl_list runs;    /* struct faulty_run */
     struct hl_ranges held;  /* acknowledgements that hang */
     struct hl_ranges taken; /* LATE: and neither acknowledged nor lost */
+    struct hl_ranges quiet; /* arrived with a write that failed: nobody hears
+                             * of it */
     struct hl_op abort_op;
     struct hl_op *abort_outer;
 };
@@ -63,7 +65,7 @@ struct faulty_object {
 struct faulty_plan {
     int code;
     bool hang;
-    uint32_t len;  /* short read; 0: all */
+    uint32_t len;  /* short read; 0: all. Of a write that fails: arrives */
     uint64_t flip; /* which bit, modulo those that came; 0: none */
 };
 
@@ -118,6 +120,11 @@ void hl_faulty_lost(struct faulty_object *obj, uint64_t offset, uint64_t len);
 /* faulty_part.c: broken parts of ordered objects, and runs. */
 
 bool hl_faulty_is_stream(const struct faulty_op *f);
+/* A write fails: does some of it arrive all the same, and how much? */
+uint32_t hl_faulty_arrives(const struct faulty_op *f);
+/* An acknowledgement of what has so arrived. */
+bool hl_faulty_is_quiet(struct faulty_object *obj, uint64_t offset,
+                        uint64_t len);
 /* The break of f's part, or NULL. */
 struct faulty_break *hl_faulty_break(const struct faulty_op *f);
 void hl_faulty_break_free(struct faulty_break *b);

@@ -42,14 +42,14 @@ void hl_faulty_break_free(struct faulty_break *b)
 
 static uint64_t part_begin(const struct faulty_object *obj, uint64_t part)
 {
-    return obj->one_part ? 0 : part * obj->part_size;
+    return obj->one_part ? 0 : hl_parts_begin(&obj->parts, part);
 }
 
 /* The connection of a part that is confirmed as a whole is gone. */
 static void lose_part(struct faulty_object *obj, uint64_t part)
 {
     uint64_t at = part_begin(obj, part);
-    uint64_t end = obj->one_part ? UINT64_MAX : at + obj->part_size;
+    uint64_t end = obj->one_part ? UINT64_MAX : part_begin(obj, part + 1);
     struct hl_range r;
 
     while (hl_ranges_next(&obj->taken, at, &r) && r.begin < end) {
@@ -87,6 +87,7 @@ static void note(struct faulty_object *obj, uint64_t part, uint64_t offset,
 
 void hl_faulty_note_break(const struct faulty_op *f, struct faulty_plan plan)
 {
+    plan.len = 0; /* of those that follow nothing arrives */
     note(f->obj, f->in.io.part, f->in.io.offset, plan);
 }
 
@@ -108,7 +109,30 @@ void hl_faulty_lose_all(struct faulty_object *obj, struct faulty_plan plan)
     struct hl_range r;
 
     while (hl_ranges_next(&obj->taken, 0, &r))
-        note(obj, obj->one_part ? 0 : r.begin / obj->part_size, r.begin, plan);
+        note(obj, obj->one_part ? 0 : hl_parts_index(&obj->parts, r.begin),
+             r.begin, plan);
+}
+
+/* ---- What arrives in spite of a break ----------------------------------- */
+
+uint32_t hl_faulty_arrives(const struct faulty_op *f)
+{
+    struct faulty_object *obj = f->obj;
+
+    if (f->kind != FAULTY_WRITE || !obj->opts.cut ||
+        !(obj->caps & HL_CAP_TELLS) || (obj->caps & HL_CAP_LATE) ||
+        hl_random_below(&obj->random, FAULTY_RATE_ONE) >= obj->opts.cut)
+        return 0;
+    return 1 + (uint32_t)hl_random_below(&obj->random, f->in.io.len);
+}
+
+bool hl_faulty_is_quiet(struct faulty_object *obj, uint64_t offset,
+                        uint64_t len)
+{
+    if (!len || !hl_ranges_contains(&obj->quiet, offset, offset + len))
+        return false;
+    hl_ranges_remove(&obj->quiet, offset, offset + len);
+    return true;
 }
 
 /* ---- Runs --------------------------------------------------------------- */

@@ -42,6 +42,7 @@ static int parse_option(struct faulty_options *o, const char *key,
         {"reorder", &o->reorder, true},
         {"dup", &o->dup, true},
         {"commit_lost", &o->commit_lost, true},
+        {"cut", &o->cut, true},
     };
     size_t i;
 

@@ -8,6 +8,7 @@
  *
  *   any     rtt_us=N    every operation begins that much later
  *           part=SIZE   parts of that size (made a multiple of the chunk)
+ *           grow=N part_max=SIZE  they grow after each N, up to that size
  *           streams=N   layout.streams_max
  *   source  seek=0      must be read in ascending order, once
  *           unknown=1   does not tell its size
@@ -22,6 +23,19 @@
  *           refuse=1    such a part is refused when it is whole
  *           durable=1   claims to be durable
  *           mute=1      cannot tell its digest
+ *           blind=1     cannot be read back
+ *           tells=1     tells what it has when it is opened again, at any byte
+ *                       (LATE: whole parts), and does not take it twice
+ *                       (skipped). Of what is under way at an abort a part
+ *                       arrives
+ *           notes=1     has a note kept of each part before its first byte;
+ *                       opened again it wants those that were kept, no others
+ *           forget=SIZE once, when so many bytes were written since it was
+ *                       opened, it loses the latter half of what it has
+ *                       (HAUL_E_LOST, until it is closed); report=1: says so
+ *                       with lost(), not with the write's return
+ *           gone=1      what is to be opened again and is not there is LOST
+ *           claim=N     tells of N bytes more than it has
  *
  * Threads: one per endpoint (worker.h), in virtual time none. mem:null without
  * digest works on the engine thread: it has nothing to do.
@@ -59,11 +73,6 @@ struct mem_delay {
 static struct hl_loop *loop_of(const struct mem_object *obj)
 {
     return obj->base.endpoint->env->loop;
-}
-
-static void finish(struct mem_object *obj, struct hl_op *op, int rc)
-{
-    hl_op_finish(loop_of(obj), op, rc);
 }
 
 /* ---- Handing over ------------------------------------------------------- */
@@ -116,16 +125,6 @@ static void submit(struct hl_object *base, struct hl_op *op,
                  hl_loop_now(loop_of(obj)) + obj->knobs.rtt_ns);
 }
 
-/* In the functions that run there: which object, and is it worth it? */
-static bool begin(struct hl_op *op, struct mem_object **obj)
-{
-    *obj = op->driver_data;
-    if (!atomic_load(&(*obj)->aborted))
-        return true;
-    finish(*obj, op, HAUL_E_CANCELED);
-    return false;
-}
-
 /* ---- Stat and open ------------------------------------------------------ */
 
 static void do_stat(struct hl_task *task)
@@ -134,7 +133,7 @@ static void do_stat(struct hl_task *task)
     struct mem_object *obj;
     struct hl_membuf_stat st = {0};
 
-    if (!begin(&op->op, &obj))
+    if (!hl_mem_begin(&op->op, &obj))
         return;
     op->exists = obj->knobs.kind == MEM_GEN;
     if (obj->knobs.kind == MEM_BUF)
@@ -143,7 +142,7 @@ static void do_stat(struct hl_task *task)
     op->size = obj->knobs.kind == MEM_GEN ? obj->knobs.size : st.size;
     op->mtime_ns = st.mtime_ns;
     op->mode = st.mode;
-    finish(obj, &op->op, 0);
+    hl_mem_finish(obj, &op->op, 0);
 }
 
 static void mem_stat(struct hl_object *base, struct hl_stat *op)
@@ -220,8 +219,8 @@ static int open_target(struct mem_object *obj, struct hl_open *op)
         return 0;
     }
     if (!keeps_nothing(obj))
-        layout->caps |= HL_CAP_READBACK | HL_CAP_RESUME |
-                        (obj->in_place ? HL_CAP_IN_PLACE : 0);
+        layout->caps |= (obj->knobs.blind ? 0 : HL_CAP_READBACK) |
+                        HL_CAP_RESUME | (obj->in_place ? HL_CAP_IN_PLACE : 0);
     if (op->no_clobber && !op->resume && !op->append &&
         hl_membuf_stat(obj->name, NULL))
         return hl_err(&op->op.error, HAUL_E_EXISTS, 0, "'%s' exists",
@@ -229,12 +228,27 @@ static int open_target(struct mem_object *obj, struct hl_open *op)
     layout->fresh = obj->fresh;
     if (!obj->create && hl_membuf_stat(obj->work, &st)) {
         layout->existing = st.size;
-        return 0;
+        return hl_mem_tells_open(obj, op, false);
     }
+    if (op->resume && op->token && obj->knobs.gone)
+        return hl_err(&op->op.error, HAUL_E_LOST, 0, "'%s' is not there",
+                      obj->name);
     rc = hl_membuf_create(obj->work, op->mode, &op->op.error);
     if (!rc && (op->resume || op->append))
         layout->fresh = true;
-    return rc;
+    return rc ? rc : hl_mem_tells_open(obj, op, true);
+}
+
+/* As the knobs say, in whole chunks. */
+static struct hl_parts cut_of(const struct mem_object *obj, uint64_t chunk)
+{
+    struct hl_parts p = {(obj->knobs.part + chunk - 1) / chunk * chunk, 0, 0};
+
+    if (!p.size || !obj->knobs.grow)
+        return p;
+    p.grow = (uint32_t)obj->knobs.grow;
+    p.size_max = hl_max(obj->knobs.part_max / p.size, 1) * p.size;
+    return p;
 }
 
 static void do_open(struct hl_task *task)
@@ -244,11 +258,10 @@ static void do_open(struct hl_task *task)
     uint64_t chunk = hl_max(op->chunk_size, 1);
     int rc;
 
-    if (!begin(&op->op, &obj))
+    if (!hl_mem_begin(&op->op, &obj))
         return;
     memset(&op->layout, 0, sizeof(op->layout));
-    obj->part_size = (obj->knobs.part + chunk - 1) / chunk * chunk;
-    op->layout.part_size = obj->part_size;
+    obj->cut = op->layout.parts = cut_of(obj, chunk);
     op->layout.streams_max = (uint32_t)obj->knobs.streams;
     if (obj->base.role == HL_ROLE_SOURCE)
         rc = open_source(obj, op);
@@ -256,7 +269,7 @@ static void do_open(struct hl_task *task)
         rc = open_target(obj, op);
     if (!rc && obj->knobs.digest)
         XXH3_128bits_reset(obj->xxh);
-    finish(obj, &op->op, rc);
+    hl_mem_finish(obj, &op->op, rc);
 }
 
 /* The buffer that token names, inside token; NULL: not one of ours. */
@@ -323,7 +336,7 @@ static void mem_open(struct hl_object *base, struct hl_open *op)
     if (obj->knobs.kind == MEM_BUF && base->role == HL_ROLE_TARGET)
         rc = choose_work(obj, op, &token);
     if (rc) {
-        finish(obj, &op->op, rc);
+        hl_mem_finish(obj, &op->op, rc);
     } else if (token) {
         obj->waiting = op;
         hl_object_token(base, token);
@@ -340,7 +353,7 @@ static void mem_token_saved(struct hl_object *base, int rc)
 
     obj->waiting = NULL;
     if (op && rc)
-        finish(obj, &op->op, rc);
+        hl_mem_finish(obj, &op->op, rc);
     else if (op)
         submit(base, &op->op, do_open);
 }
@@ -368,16 +381,16 @@ static void do_read(struct hl_task *task)
     struct mem_object *obj;
     int64_t n;
 
-    if (!begin(&op->op, &obj))
+    if (!hl_mem_begin(&op->op, &obj))
         return;
     op->done = 0;
     op->eof = false;
     if (!obj->knobs.seek && obj->base.role == HL_ROLE_SOURCE &&
         op->offset != obj->next && obj->next < obj->knobs.size) {
-        finish(obj, &op->op,
-               hl_err(&op->op.error, HAUL_E_NOTSUP, 0,
-                      "'%s' cannot be read at %" PRIu64, obj->name,
-                      op->offset));
+        hl_mem_finish(obj, &op->op,
+                      hl_err(&op->op.error, HAUL_E_NOTSUP, 0,
+                             "'%s' cannot be read at %" PRIu64, obj->name,
+                             op->offset));
         return;
     }
     n = read_at(obj, op->offset, op->data, op->len, &op->op.error);
@@ -386,7 +399,7 @@ static void do_read(struct hl_task *task)
         op->eof = op->done < op->len;
         obj->next = op->offset + op->done;
     }
-    finish(obj, &op->op, n < 0 ? (int)n : 0);
+    hl_mem_finish(obj, &op->op, n < 0 ? (int)n : 0);
 }
 
 static void mem_read(struct hl_object *base, struct hl_io *op)
@@ -394,34 +407,33 @@ static void mem_read(struct hl_object *base, struct hl_io *op)
     submit(base, &op->op, do_read);
 }
 
-static void do_write(struct hl_task *task)
-{
-    struct hl_io *op = HL_CONTAINER(task, struct hl_io, op.task), copy;
-    struct mem_object *obj;
-    int rc;
-
-    if (!begin(&op->op, &obj))
-        return;
-    rc = hl_mem_part_enter(obj, op);
-    if (!rc && obj->knobs.kind == MEM_BUF)
-        rc = hl_membuf_write(obj->work, op->offset, op->data, op->len,
-                             obj->knobs.size, &op->op.error);
-    if (hl_mem_is_late(obj) && op->offset == 0) { /* all of it again */
-        obj->next = 0;
-        XXH3_128bits_reset(obj->xxh);
-    }
-    if (!rc && obj->knobs.digest && op->offset == obj->next)
-        XXH3_128bits_update(obj->xxh, op->data, op->len);
-    obj->next = op->offset == obj->next ? op->offset + op->len : UINT64_MAX;
-    copy = *op;
-    finish(obj, &op->op, rc);
-    if (!rc)
-        hl_mem_part_written(obj, &copy);
-}
-
 static void mem_write(struct hl_object *base, struct hl_io *op)
 {
-    submit(base, &op->op, do_write);
+    struct mem_object *obj = (struct mem_object *)base;
+    enum mem_hold hold = hl_mem_note_hold(obj, op);
+
+    if (hold == MEM_NO_MEMORY)
+        hl_mem_finish(obj, &op->op, HAUL_E_NOMEM);
+    else if (hold == MEM_GO)
+        submit(base, &op->op, hl_mem_do_write);
+}
+
+static void mem_note_saved(struct hl_object *base, uint64_t part, int rc)
+{
+    struct mem_object *obj = (struct mem_object *)base;
+    struct hl_list writes;
+    struct hl_node *n;
+
+    hl_list_init(&writes);
+    rc = hl_mem_note_kept(obj, part, rc, &writes);
+    while ((n = hl_list_pop(&writes))) {
+        struct hl_op *op = HL_CONTAINER(n, struct hl_op, node);
+
+        if (rc)
+            hl_mem_finish(obj, op, rc);
+        else
+            submit(base, op, hl_mem_do_write);
+    }
 }
 
 /* ---- The end ------------------------------------------------------------ */
@@ -431,14 +443,14 @@ static void do_sync(struct hl_task *task)
     struct hl_op *op = HL_CONTAINER(task, struct hl_op, task);
     struct mem_object *obj;
 
-    if (!begin(op, &obj))
+    if (!hl_mem_begin(op, &obj))
         return;
     if (hl_mem_is_late(obj)) {
-        finish(obj, op, HAUL_E_NOTSUP);
+        hl_mem_finish(obj, op, HAUL_E_NOTSUP);
         return;
     }
     hl_mem_parts_settle(obj, 0);
-    finish(obj, op, 0);
+    hl_mem_finish(obj, op, 0);
 }
 
 static void mem_sync(struct hl_object *base, struct hl_op *op)
@@ -459,7 +471,9 @@ static int commit_buf(struct mem_object *obj, struct hl_commit *op)
         return hl_err(err, HAUL_E_DIGEST, 0,
                       "'%s' has %" PRIu64 " bytes instead of %" PRIu64,
                       obj->name, st.size, op->size);
-    rc = hl_membuf_set(obj->work, op->mtime_ns, op->mode, err);
+    rc = hl_mem_tells_commit(obj, op->size, err);
+    if (!rc)
+        rc = hl_membuf_set(obj->work, op->mtime_ns, op->mode, err);
     if (!rc && !obj->in_place)
         rc = hl_membuf_rename(obj->work, obj->name, op->no_clobber, err);
     if (rc)
@@ -476,14 +490,14 @@ static void do_commit(struct hl_task *task)
     struct mem_object *obj;
     int rc = 0;
 
-    if (!begin(&op->op, &obj))
+    if (!hl_mem_begin(&op->op, &obj))
         return;
     hl_mem_parts_settle(obj, hl_mem_is_late(obj) ? HAUL_E_PROTO : 0);
     op->size_checked = false;
     if (obj->knobs.kind == MEM_BUF)
         rc = commit_buf(obj, op);
     op->durable = !rc && obj->knobs.durable;
-    finish(obj, &op->op, rc);
+    hl_mem_finish(obj, &op->op, rc);
 }
 
 static void mem_commit(struct hl_object *base, struct hl_commit *op)
@@ -497,12 +511,14 @@ static void do_suspend(struct hl_task *task)
     struct mem_object *obj;
     int rc = 0;
 
-    if (!begin(&op->op, &obj))
+    if (!hl_mem_begin(&op->op, &obj))
         return;
     hl_mem_parts_settle(obj, hl_mem_is_late(obj) ? HAUL_E_CANCELED : 0);
-    if (obj->work && obj->in_place)
+    if (obj->work && obj->in_place) {
+        hl_mem_tells_cut(obj, op->contiguous);
         rc = hl_membuf_truncate(obj->work, op->contiguous, &op->op.error);
-    finish(obj, &op->op, rc);
+    }
+    hl_mem_finish(obj, &op->op, rc);
 }
 
 static void mem_suspend(struct hl_object *base, struct hl_suspend *op)
@@ -515,10 +531,10 @@ static void do_discard(struct hl_task *task)
     struct hl_op *op = HL_CONTAINER(task, struct hl_op, task);
     struct mem_object *obj;
 
-    if (!begin(op, &obj))
+    if (!hl_mem_begin(op, &obj))
         return;
     hl_membuf_remove(obj->discard);
-    finish(obj, op, 0);
+    hl_mem_finish(obj, op, 0);
 }
 
 static void mem_discard(struct hl_object *base, const char *token,
@@ -528,13 +544,13 @@ static void mem_discard(struct hl_object *base, const char *token,
     const char *name = token ? token_name(obj, token) : NULL;
 
     if (!name) {
-        finish(obj, op, 0);
+        hl_mem_finish(obj, op, 0);
         return;
     }
     hl_free(obj->discard);
     obj->discard = hl_strdup(name);
     if (!obj->discard)
-        finish(obj, op, HAUL_E_NOMEM);
+        hl_mem_finish(obj, op, HAUL_E_NOMEM);
     else
         submit(base, op, do_discard);
 }
@@ -564,19 +580,19 @@ static void do_remote_digest(struct hl_task *task)
     XXH128_canonical_t bytes;
     int rc;
 
-    if (!begin(&op->op, &obj))
+    if (!hl_mem_begin(&op->op, &obj))
         return;
     if (strcmp(op->algorithm, "xxh128") || obj->knobs.kind == MEM_GEN ||
         obj->knobs.mute ||
         (obj->knobs.kind == MEM_NULL &&
          (!obj->knobs.digest || obj->next == UINT64_MAX))) {
-        finish(obj, &op->op, HAUL_E_NOTSUP);
+        hl_mem_finish(obj, &op->op, HAUL_E_NOTSUP);
         return;
     }
     rc = obj->knobs.kind == MEM_BUF ? digest_buf(obj, &op->op.error) : 0;
     XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(obj->xxh));
     hl_hex(bytes.digest, sizeof(bytes.digest), op->hex);
-    finish(obj, &op->op, rc);
+    hl_mem_finish(obj, &op->op, rc);
 }
 
 static void mem_remote_digest(struct hl_object *base,
@@ -591,7 +607,7 @@ static void do_abort(struct hl_task *task)
     struct mem_object *obj = op->driver_data;
 
     hl_mem_parts_settle(obj, HAUL_E_CANCELED);
-    finish(obj, op, 0);
+    hl_mem_finish(obj, op, 0);
 }
 
 /* Everything that waits goes to the worker at once, the abort behind it. */
@@ -599,12 +615,18 @@ static void mem_abort(struct hl_object *base, struct hl_op *op)
 {
     struct mem_object *obj = (struct mem_object *)base;
     struct hl_open *waiting = obj->waiting;
+    struct hl_list writes;
     struct hl_node *n;
 
+    hl_list_init(&writes);
+    hl_mem_notes_drop(obj, &writes);
+    while ((n = hl_list_pop(&writes)))
+        hl_mem_finish(obj, HL_CONTAINER(n, struct hl_op, node),
+                      HAUL_E_CANCELED);
     atomic_store(&obj->aborted, true);
     obj->waiting = NULL;
     if (waiting)
-        finish(obj, &waiting->op, HAUL_E_CANCELED);
+        hl_mem_finish(obj, &waiting->op, HAUL_E_CANCELED);
     while ((n = hl_list_first(&obj->delays)) != NULL) {
         struct mem_delay *d = HL_CONTAINER(n, struct mem_delay, node);
 
@@ -659,6 +681,8 @@ static void mem_close(struct hl_object *base)
     if (obj->work && keeps_nothing(obj))
         hl_membuf_remove(obj->work);
     hl_mem_parts_free(obj);
+    HL_ASSERT(hl_list_empty(&obj->note_waits));
+    hl_mem_memory_fini(&obj->memory);
     hl_ranges_fini(&obj->taken);
     hl_ranges_fini(&obj->whole);
     XXH3_freeState(obj->xxh);
@@ -682,6 +706,8 @@ static int mem_object_new(struct hl_endpoint *ep, const struct hl_url *url,
     obj->base.role = role;
     hl_list_init(&obj->delays);
     hl_list_init(&obj->parts);
+    hl_list_init(&obj->note_waits);
+    hl_mem_memory_init(&obj->memory);
     hl_ranges_init(&obj->taken);
     hl_ranges_init(&obj->whole);
     obj->name = hl_url_query(url, "id");
@@ -717,6 +743,7 @@ const struct hl_driver hl_driver_mem = {
     .discard = mem_discard,
     .remote_digest = mem_remote_digest,
     .token_saved = mem_token_saved,
+    .note_saved = mem_note_saved,
     .abort = mem_abort,
     .answer = mem_answer,
 };

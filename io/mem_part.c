@@ -19,7 +19,7 @@ struct mem_part {
 /* Is nothing of a part acknowledged before all of it was written? */
 static bool by_part(const struct mem_object *obj)
 {
-    return obj->knobs.late && (obj->part_size || obj->knobs.ordered);
+    return obj->knobs.late && (obj->cut.size || obj->knobs.ordered);
 }
 
 static struct mem_part *part_get(struct mem_object *obj, uint64_t index)
@@ -48,20 +48,27 @@ static void part_free(struct mem_part *p)
 
 static uint64_t part_index(const struct mem_object *obj, const struct hl_io *io)
 {
-    return obj->part_size ? io->part : 0;
+    return obj->cut.size ? io->part : 0;
+}
+
+static uint64_t part_begin(const struct mem_object *obj, uint64_t index)
+{
+    return obj->cut.size ? hl_parts_begin(&obj->cut, index) : 0;
 }
 
 /* A request begins, for the first time or again: what was written is gone. */
 static int begin_request(struct mem_object *obj, struct mem_part *p,
                          const struct hl_io *op)
 {
-    if (op->offset != p->index * obj->part_size)
+    uint64_t begin = part_begin(obj, p->index);
+
+    if (op->offset != begin)
         return 0;
     p->next = op->offset;
     p->end = 0;
-    return hl_ranges_remove(&obj->taken, op->offset,
-                            obj->part_size ? op->offset + obj->part_size
-                                           : UINT64_MAX);
+    return hl_ranges_remove(
+        &obj->taken, begin,
+        obj->cut.size ? begin + hl_parts_len(&obj->cut, p->index) : UINT64_MAX);
 }
 
 /* Going back is allowed, a gap is not; in a request neither is. */
@@ -90,7 +97,7 @@ int hl_mem_part_enter(struct mem_object *obj, struct hl_io *op)
 static void part_whole(struct mem_object *obj, struct mem_part *p)
 {
     static char stored[] = "stored\n", refused[] = "too large\n";
-    uint64_t first = p->index * obj->part_size, len = p->end - first;
+    uint64_t first = part_begin(obj, p->index), len = p->end - first;
     bool refuse = obj->knobs.refuse && hl_mem_is_late(obj);
     struct hl_error error = {0};
 
@@ -101,6 +108,9 @@ static void part_whole(struct mem_object *obj, struct mem_part *p)
         p->flushed = true;
     if (refuse) {
         hl_err(&error, HAUL_E_REMOTE, 0, "'%s' is too large", obj->name);
+        hl_object_lost(&obj->base, first, len, &error);
+    } else if (hl_mem_is_late(obj) && hl_mem_tells_got(obj, first, p->end)) {
+        hl_err(&error, HAUL_E_NOMEM, 0, "out of memory");
         hl_object_lost(&obj->base, first, len, &error);
     } else {
         hl_object_acked(&obj->base, first, len);
@@ -134,7 +144,7 @@ void hl_mem_part_written(struct mem_object *obj, const struct hl_io *io)
         return;
     }
     if (p->end &&
-        hl_ranges_contains(&obj->taken, p->index * obj->part_size, p->end))
+        hl_ranges_contains(&obj->taken, part_begin(obj, p->index), p->end))
         part_whole(obj, p);
 }
 

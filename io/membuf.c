@@ -12,6 +12,8 @@ struct membuf {
     uint8_t *data;
     uint64_t capacity;
     struct hl_membuf_stat stat;
+    void *side;
+    size_t side_len;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -47,6 +49,7 @@ static void free_locked(struct membuf *b)
     hl_list_remove(&b->node);
     hl_free(b->name);
     hl_free(b->data);
+    hl_free(b->side);
     hl_free(b);
 }
 
@@ -214,6 +217,125 @@ void hl_membuf_remove(const char *name)
     pthread_mutex_unlock(&lock);
 }
 
+/* ---- Beside a buffer ----------------------------------------------------- */
+
+static int set_side_locked(struct membuf *b, const void *data, size_t len)
+{
+    void *side = len ? hl_malloc(len) : NULL;
+
+    if (len && !side)
+        return HAUL_E_NOMEM;
+    if (len)
+        memcpy(side, data, len);
+    hl_free(b->side);
+    b->side = side;
+    b->side_len = len;
+    return 0;
+}
+
+int hl_membuf_set_side(const char *name, const void *data, size_t len)
+{
+    struct membuf *b;
+    int rc;
+
+    pthread_mutex_lock(&lock);
+    b = find_locked(name);
+    rc = b ? set_side_locked(b, data, len) : HAUL_E_READ;
+    pthread_mutex_unlock(&lock);
+    return rc;
+}
+
+void *hl_membuf_side(const char *name, size_t *len)
+{
+    struct membuf *b;
+    void *copy = NULL;
+
+    pthread_mutex_lock(&lock);
+    b = find_locked(name);
+    if (b && b->side_len)
+        copy = hl_malloc(b->side_len);
+    if (copy)
+        memcpy(copy, b->side, b->side_len);
+    *len = copy ? b->side_len : 0;
+    pthread_mutex_unlock(&lock);
+    return copy;
+}
+
+/* ---- Copies of all --------------------------------------------------------
+ */
+
+struct hl_membuf_copy {
+    struct hl_list bufs;
+};
+
+static void free_list(struct hl_list *l)
+{
+    while (hl_list_first(l))
+        free_locked(HL_CONTAINER(hl_list_first(l), struct membuf, node));
+}
+
+static int copy_list(const struct hl_list *from, struct hl_list *to)
+{
+    for (struct hl_node *n = hl_list_first(from); n;
+         n = hl_list_next(from, n)) {
+        const struct membuf *b = HL_CONTAINER(n, struct membuf, node);
+        struct membuf *c = hl_malloc(sizeof(*c));
+
+        if (!c)
+            return HAUL_E_NOMEM;
+        hl_list_append(to, &c->node);
+        c->stat = b->stat;
+        c->capacity = b->stat.size;
+        c->name = hl_strdup(b->name);
+        c->data = b->stat.size ? hl_malloc(b->stat.size) : NULL;
+        if (!c->name || (b->stat.size && !c->data) ||
+            set_side_locked(c, b->side, b->side_len))
+            return HAUL_E_NOMEM;
+        if (c->data)
+            memcpy(c->data, b->data, b->stat.size);
+    }
+    return 0;
+}
+
+struct hl_membuf_copy *hl_membuf_save(void)
+{
+    struct hl_membuf_copy *copy = hl_malloc(sizeof(*copy));
+    int rc;
+
+    if (!copy)
+        return NULL;
+    hl_list_init(&copy->bufs);
+    pthread_mutex_lock(&lock);
+    find_locked("");
+    rc = copy_list(&bufs, &copy->bufs);
+    pthread_mutex_unlock(&lock);
+    if (rc == 0)
+        return copy;
+    hl_membuf_copy_free(copy);
+    return NULL;
+}
+
+int hl_membuf_restore(const struct hl_membuf_copy *copy)
+{
+    int rc;
+
+    pthread_mutex_lock(&lock);
+    find_locked("");
+    free_list(&bufs);
+    rc = copy_list(&copy->bufs, &bufs);
+    pthread_mutex_unlock(&lock);
+    return rc;
+}
+
+void hl_membuf_copy_free(struct hl_membuf_copy *copy)
+{
+    if (copy)
+        free_list(&copy->bufs);
+    hl_free(copy);
+}
+
+/* ---- For tests ---------------------------------------------------------- */
+
 size_t hl_membuf_count(void)
 {
     struct hl_node *n;
@@ -244,7 +366,6 @@ void hl_membuf_reset(void)
 {
     pthread_mutex_lock(&lock);
     find_locked("");
-    while (hl_list_first(&bufs))
-        free_locked(HL_CONTAINER(hl_list_first(&bufs), struct membuf, node));
+    free_list(&bufs);
     pthread_mutex_unlock(&lock);
 }

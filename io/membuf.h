@@ -32,6 +32,19 @@ int hl_membuf_rename(const char *from, const char *to, bool no_clobber,
 int hl_membuf_set(const char *name, int64_t mtime_ns, uint32_t mode,
                   struct hl_error *err);
 void hl_membuf_remove(const char *name); /* gone already is no error */
+/* A few bytes that somebody wants to keep beside a buffer, instead of earlier
+ * ones; they are renamed, saved and removed with it. HAUL_E_NOMEM, HAUL_E_READ
+ * (no such buffer). */
+int hl_membuf_set_side(const char *name, const void *data, size_t len);
+/* A copy (hl_free) and its length; NULL, 0: none. */
+void *hl_membuf_side(const char *name, size_t *len);
+
+/* A copy of all buffers, and all of them as they were: simulations end a
+ * process so. NULL: out of memory. */
+struct hl_membuf_copy;
+struct hl_membuf_copy *hl_membuf_save(void);
+int hl_membuf_restore(const struct hl_membuf_copy *copy);
+void hl_membuf_copy_free(struct hl_membuf_copy *copy); /* accepts NULL */
 
 /* How many buffers there are, and the sum of their sizes. */
 size_t hl_membuf_count(void);

@@ -20,6 +20,9 @@ const char *haul_features(void)
 #ifdef HL_WITH_HTTP
            " http"
 #endif
+#ifdef HL_WITH_S3
+           " s3"
+#endif
            " mem faulty";
 }
 

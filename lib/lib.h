@@ -20,10 +20,11 @@ struct haul_engine {
     void *secret_user;
 };
 
-/* A warning from a thread of a driver, until the engine thread tells it. */
+/* A warning from a thread of a driver, or a note, until it can be told. */
 struct hl_warning {
     struct hl_warning *next;
     struct hl_error error;
+    char *note; /* or NULL: a warning */
 };
 
 struct haul_transfer {
@@ -48,6 +49,7 @@ struct haul_transfer {
     bool has_manifest;
     int64_t remove_id;
     bool forget;
+    bool keeps_state; /* the state store is there for it */
     pthread_mutex_t warning_lock;
     struct hl_warning *warnings;
     /* Strings handed out. */
@@ -57,6 +59,12 @@ struct haul_transfer {
 
 /* lib/registry.c: the one table of drivers. */
 const struct hl_driver *hl_registry_find(const char *scheme);
+
+/* lib/env.c: fills t->env; the engine is there. */
+void hl_lib_env(struct haul_transfer *t);
+/* Any thread; told at the next chance. */
+void hl_lib_warn(struct haul_transfer *t, const struct hl_error *warning);
+void hl_lib_warning_free(struct hl_warning *w);
 
 /* Fills at most out->size bytes of the public form of err. */
 int hl_lib_error(const struct hl_error *err, struct haul_error *out);

@@ -11,8 +11,8 @@
 
 /* ---- Events ------------------------------------------------------------- */
 
-static void send_event(struct haul_transfer *t, uint32_t type,
-                       const struct hl_error *error)
+static void send_text(struct haul_transfer *t, uint32_t type,
+                      const struct hl_error *error, const char *text)
 {
     struct haul_stats stats = {.size = sizeof(stats)};
     struct haul_error public = {.size = sizeof(public)};
@@ -24,6 +24,7 @@ static void send_event(struct haul_transfer *t, uint32_t type,
     ev.type = type;
     ev.transfer = t;
     ev.stats = &stats;
+    ev.text = text;
     if (error && error->code) {
         hl_lib_error(error, &public);
         ev.error = &public;
@@ -32,6 +33,12 @@ static void send_event(struct haul_transfer *t, uint32_t type,
     if (t->event_fn(t->event_user, &ev) != 0)
         hl_transfer_cancel(t->t);
     t->engine->in_callback = false;
+}
+
+static void send_event(struct haul_transfer *t, uint32_t type,
+                       const struct hl_error *error)
+{
+    send_text(t, type, error, NULL);
 }
 
 static void tell_warnings(struct haul_transfer *t)
@@ -44,8 +51,11 @@ static void tell_warnings(struct haul_transfer *t)
     pthread_mutex_unlock(&t->warning_lock);
     for (; w; w = next) {
         next = w->next;
-        send_event(t, HAUL_EV_WARNING, &w->error);
-        hl_free(w);
+        if (w->note)
+            send_text(t, HAUL_EV_NOTE, NULL, w->note);
+        else
+            send_event(t, HAUL_EV_WARNING, &w->error);
+        hl_lib_warning_free(w);
     }
 }
 
@@ -68,11 +78,13 @@ static void on_saved(void *user)
 
 static void on_retry(void *user, const struct hl_error *error)
 {
+    tell_warnings(user); /* a note often says why */
     send_event(user, HAUL_EV_RETRY, error);
 }
 
 static void on_warning(void *user, const struct hl_error *error)
 {
+    tell_warnings(user);
     send_event(user, HAUL_EV_WARNING, error);
 }
 
@@ -85,37 +97,6 @@ static void on_finished(void *user, int rc, const struct hl_error *error)
     t->error = *error;
     t->error.code = rc;
     send_event(t, HAUL_EV_DONE, &t->error);
-}
-
-/* From any thread of a driver. */
-static void env_warn(const struct hl_env *env, const struct hl_error *warning)
-{
-    struct haul_transfer *t = env->owner;
-    struct hl_warning *w = hl_malloc(sizeof(*w)), **last;
-
-    if (!w)
-        return;
-    w->error = *warning;
-    pthread_mutex_lock(&t->warning_lock);
-    for (last = &t->warnings; *last; last = &(*last)->next)
-        ;
-    *last = w;
-    pthread_mutex_unlock(&t->warning_lock);
-}
-
-static int env_secret(const struct hl_env *env, const char *what, int echo,
-                      char *buf, size_t cap)
-{
-    struct haul_engine *e = ((struct haul_transfer *)env->owner)->engine;
-    int rc = HAUL_E_AUTH;
-
-    if (!e->secret_fn)
-        return rc;
-    pthread_mutex_lock(&e->secret_lock);
-    if (e->secret_fn(e->secret_user, what, echo, buf, cap) == 0)
-        rc = 0;
-    pthread_mutex_unlock(&e->secret_lock);
-    return rc;
 }
 
 /* ---- Making ------------------------------------------------------------- */
@@ -234,7 +215,7 @@ void haul_transfer_free(struct haul_transfer *t)
         struct hl_warning *w = t->warnings;
 
         t->warnings = w->next;
-        hl_free(w);
+        hl_lib_warning_free(w);
     }
     pthread_mutex_destroy(&t->warning_lock);
     hl_url_fini(&t->source);
@@ -419,6 +400,19 @@ static int new_endpoint(struct haul_transfer *t, const struct hl_url *url,
     return d->endpoint_new(&t->env, url, out, &t->error);
 }
 
+static int new_target(struct haul_transfer *t, struct hl_endpoint **out)
+{
+    int rc = new_endpoint(t, &t->target, out);
+
+    if (rc == 0 || t->kind != HL_TRANSFER_REMOVE || !t->forget)
+        return rc;
+    /* The state goes, whatever the target wants to be asked with. */
+    hl_lib_warn(t, &t->error);
+    hl_err_clear(&t->error);
+    *out = NULL;
+    return 0;
+}
+
 static int make_endpoints(struct haul_transfer *t, struct hl_transfer_config *c)
 {
     int rc = 0;
@@ -434,7 +428,7 @@ static int make_endpoints(struct haul_transfer *t, struct hl_transfer_config *c)
     if (rc)
         return rc;
     if (t->has_target)
-        rc = new_endpoint(t, &t->target, &c->target);
+        rc = new_target(t, &c->target);
     else if (t->write_fn)
         rc = hl_callback_target_new(&t->env, t->callback_target, t->write_fn,
                                     t->write_user, &c->target, &t->error);
@@ -447,14 +441,7 @@ static int configure(struct haul_transfer *t, struct hl_transfer_config *c)
 {
     bool none = !strcmp(hl_opts_str(t->opts, HAUL_OPT_VERIFY), "none");
 
-    t->env.loop = hl_engine_loop(t->engine->e);
-    t->env.log = &t->engine->log;
-    t->env.opts = t->opts;
-    t->env.library_bytes_max = hl_engine_library_bytes(t->engine->e);
-    t->env.secret = env_secret;
-    t->env.warn = env_warn;
-    t->env.find = hl_registry_find;
-    t->env.owner = t;
+    hl_lib_env(t);
     c->kind = t->kind;
     c->item_count = 1;
     c->opts = t->opts;
@@ -482,7 +469,7 @@ static void warn_of(struct haul_transfer *t, const char *what, const char *hint)
     hl_err(&w, HAUL_E_AUTH, 0, "%s can be seen by others on this machine",
            what);
     hl_err_hint(&w, "%s", hint);
-    env_warn(&t->env, &w);
+    hl_lib_warn(t, &w);
 }
 
 /* Is one of the headers, one a line, a credential? "@FILE" names a place. The
@@ -524,6 +511,9 @@ static void warn_of_passwords(struct haul_transfer *t)
     if (has_password(hl_opts_str(t->opts, HAUL_OPT_PROXY)))
         warn_of(t, "the password in --proxy",
                 "Put the proxy into the variable https_proxy instead.");
+    if (has_password(hl_opts_str(t->opts, HAUL_OPT_ENDPOINT)))
+        warn_of(t, "the password in --endpoint",
+                "Take it out; keys are given with --credentials.");
 }
 
 int haul_transfer_start(struct haul_transfer *t)
@@ -542,6 +532,7 @@ int haul_transfer_start(struct haul_transfer *t)
     rc = hl_lib_engine(t->engine, &t->error);
     if (rc == 0)
         rc = make_names(t, &t->source_text, &t->target_text, &key);
+    t->keeps_state = key || t->kind == HL_TRANSFER_REMOVE;
     if (rc == 0)
         rc = configure(t, &c);
     if (rc == 0) {
@@ -699,6 +690,7 @@ int haul_transfer_result(struct haul_transfer *t, struct haul_result *result)
         full.answer_status = r.answer->status;
         full.answer = r.answer->body;
         full.answer_bytes = r.answer->body ? r.answer->body_len : 0;
+        full.answer_location = r.answer->location;
     }
     hl_transfer_peaks(t->t, &full.connections, &full.streams, &full.limit);
     memcpy(result, &full, size);

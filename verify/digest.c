@@ -24,6 +24,8 @@
 #endif
 #include <xxhash.h>
 
+#include "crc64.h"
+
 static_assert(sizeof(XXH128_canonical_t) == 16, "size of an XXH3-128");
 
 /* ---- XXH3-128 ----------------------------------------------------------- */
@@ -244,6 +246,8 @@ static const struct hl_digest digests[] = {
     {"sha512", 64, sha512_run, sha512_new, evp_update, evp_final, evp_free},
     {"md5", 16, md5_run, md5_new, evp_update, evp_final, evp_free},
     {"crc32c", 4, crc32c_run, crc32c_new, crc32c_update, crc32c_final, hl_free},
+    {"crc64nvme", HL_CRC64_SIZE, hl_crc64_run, hl_crc64_new, hl_crc64_update,
+     hl_crc64_final, hl_free},
 };
 
 static const struct hl_digest *find(const char *name, size_t count)

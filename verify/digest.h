@@ -10,8 +10,9 @@
 const struct hl_digest *hl_digest_find(const char *name);
 
 /* Those, and what only a remote offers: "sha512" (64 bytes: more than
- * HL_DIGEST_MAX), "md5" and "crc32c" (RFC 3720 section 12.1, big-endian). Never
- * for a name from a manifest: two of them prove nothing against intent. */
+ * HL_DIGEST_MAX), "md5", "crc32c" (RFC 3720 section 12.1) and "crc64nvme"
+ * (crc64.h), both big-endian. Never for a name from a manifest: three of them
+ * prove nothing against intent. */
 const struct hl_digest *hl_digest_find_offered(const char *name);
 
 /* CRC-32C of data that comes behind data of CRC crc (0: behind none). by_table:

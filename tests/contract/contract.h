@@ -21,17 +21,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "drivers.h"
 #include "gen.h"
+#include "membuf.h"
 #include "ranges.h"
 #include "registry.h"
 
 #define CHUNK 65536u
 #define SEED 42
 #define PATIENCE_S 20
+#define NOTES_MAX 64u
+#define WRITES_MAX 64u
 
 struct contract_case {
     const char *name;
@@ -39,6 +43,10 @@ struct contract_case {
     bool virtual_time;
     bool nameless; /* no names: nothing to stat, clobber, discard */
     bool late;     /* HL_CAP_LATE as a whole: nothing to go on with */
+    bool outside;  /* may refuse to write in place */
+    bool skips;    /* takes nothing twice, wherever a write begins */
+    bool forgets;  /* loses half of 8 chunks with the 8th, once: is asked for
+                    * that only */
     /* Instead of a url: endpoint of one object. */
     int (*endpoint)(const struct hl_env *env, const char *name,
                     enum hl_role role, struct hl_endpoint **out,
@@ -62,8 +70,13 @@ struct subject {
     struct hl_object *obj;
     struct hl_url url;
     struct hl_ranges taken, acked;
-    uint64_t lost; /* bytes */
+    struct hl_ranges confirmed; /* as it was opened */
+    uint64_t lost;              /* bytes */
+    uint64_t skipped;           /* of writes */
+    int gone;                   /* reports of HAUL_E_LOST */
     char *token;
+    struct hl_note notes[NOTES_MAX]; /* that it asked to keep; texts are ours */
+    size_t note_count;
     bool closed_mouth; /* after abort nothing may be reported */
     bool ended;        /* a write with part_end was taken */
     struct hl_layout layout;
@@ -189,6 +202,10 @@ static inline void on_lost(void *user, uint64_t offset, uint64_t len,
     check_call(s->e);
     assert_false(s->closed_mouth);
     assert_int_not_equal(error->code, 0);
+    if (error->code == HAUL_E_LOST) {
+        s->gone++;
+        return;
+    }
     assert_true(hl_ranges_contains(&s->taken, offset, offset + len));
     assert_int_equal(hl_ranges_overlap(&s->acked, offset, offset + len), 0);
     hl_ranges_remove(&s->taken, offset, offset + len);
@@ -207,8 +224,38 @@ static inline void on_token(void *user, const char *token)
         s->obj->driver->token_saved(s->obj, 0);
 }
 
-static const struct hl_object_events subject_events = {on_acked, on_lost,
-                                                       on_token};
+static inline void free_notes(struct hl_note *notes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        hl_free((void *)(uintptr_t)notes[i].text);
+}
+
+static inline void on_note(void *user, uint64_t part, const char *note)
+{
+    struct subject *s = user;
+    size_t i;
+
+    check_call(s->e);
+    assert_false(s->closed_mouth);
+    for (i = 0; i < s->note_count && s->notes[i].part < part; i++)
+        ;
+    if (i == s->note_count || s->notes[i].part != part) {
+        assert_true(s->note_count < NOTES_MAX);
+        memmove(&s->notes[i + 1], &s->notes[i],
+                (s->note_count - i) * sizeof(s->notes[0]));
+        s->note_count++;
+    } else {
+        free_notes(&s->notes[i], 1);
+    }
+    s->notes[i].part = part;
+    s->notes[i].text = hl_strdup(note);
+    assert_non_null(s->notes[i].text);
+    if (s->obj->driver->note_saved)
+        s->obj->driver->note_saved(s->obj, part, 0);
+}
+
+static const struct hl_object_events subject_events = {
+    .acked = on_acked, .lost = on_lost, .token = on_token, .note = on_note};
 
 static inline void subject_url(struct subject *s, const char *name)
 {
@@ -230,6 +277,7 @@ static inline void subject_new(struct engine *e, struct subject *s,
     s->e = e;
     hl_ranges_init(&s->taken);
     hl_ranges_init(&s->acked);
+    hl_ranges_init(&s->confirmed);
     if (e->c->url)
         subject_url(s, name);
     if (e->ep && !e->c->url) {
@@ -274,6 +322,8 @@ static inline void write_done(struct hl_op *op)
     tracked_done(op);
     if (op->rc)
         return;
+    assert_true(io->skipped <= io->len);
+    t->s->skipped += io->skipped;
     assert_int_equal(
         hl_ranges_add(&t->s->taken, io->offset, io->offset + io->len), 0);
     t->s->ended = t->s->ended || io->part_end;
@@ -314,6 +364,8 @@ static inline void subject_free(struct subject *s)
     s->obj->driver->close(s->obj);
     hl_ranges_fini(&s->taken);
     hl_ranges_fini(&s->acked);
+    hl_ranges_fini(&s->confirmed);
+    free_notes(s->notes, s->note_count);
     hl_free(s->token);
     hl_url_fini(&s->url);
 }
@@ -323,6 +375,13 @@ static inline void subject_end(struct subject *s)
 {
     subject_abort(s);
     subject_free(s);
+}
+
+/* For tests of what not every protocol can do. */
+static inline bool refuses_place(const struct subject *s, int rc)
+{
+    return (s->e->c->outside && rc == HAUL_E_NOTSUP) ||
+           (s->layout.caps & HL_CAP_LATE);
 }
 
 /* how: fields of struct hl_open to begin with, or NULL. */
@@ -338,6 +397,8 @@ static inline int subject_open(struct subject *s, const struct hl_open *how)
         t.u.open = *how;
     t.u.op = base;
     t.u.open.chunk_size = CHUNK;
+    t.u.open.hold_max = UINT64_MAX;
+    t.u.open.confirmed = &s->confirmed;
     if (!t.u.open.id)
         t.u.open.id = "0123456789abcdef";
     rc = RUN(s, &t, hl_driver_open(s->obj, &t.u.open));
@@ -348,15 +409,34 @@ static inline int subject_open(struct subject *s, const struct hl_open *how)
 
 static inline bool is_late(const struct subject *s)
 {
-    return (s->layout.caps & HL_CAP_LATE) && !s->layout.part_size;
+    return (s->layout.caps & HL_CAP_LATE) && !s->layout.parts.size;
+}
+
+/* The part that holds offset, as cursor.h says; of a LATE object without parts
+ * all of it. */
+static inline uint64_t part_at(const struct subject *s, uint64_t offset,
+                               uint64_t size, uint64_t *begin, uint64_t *end)
+{
+    const struct hl_parts chunks = {.size = CHUNK}, *p = &s->layout.parts;
+    uint64_t part;
+
+    p = p->size ? p : &chunks;
+    part = hl_parts_index(p, offset);
+    *begin = hl_parts_begin(p, part);
+    *end = hl_min(hl_parts_begin(p, part + 1), size);
+    if (!is_late(s))
+        return part;
+    *begin = 0;
+    *end = size;
+    return 0;
 }
 
 static inline struct tracked *submit_write(struct subject *s, uint64_t offset,
                                            uint32_t len, uint64_t size,
                                            uint8_t *data)
 {
-    uint64_t part = s->layout.part_size ? s->layout.part_size : CHUNK;
     struct tracked *t = malloc(sizeof(*t));
+    uint64_t begin, end;
 
     assert_non_null(t);
     tracked_init(t, s);
@@ -364,57 +444,88 @@ static inline struct tracked *submit_write(struct subject *s, uint64_t offset,
     t->u.io.offset = offset;
     t->u.io.len = len;
     t->u.io.data = data;
-    t->u.io.part = offset / part;
-    t->u.io.part_end = offset + len == size || (offset + len) % part == 0;
-    if (is_late(s)) {
-        t->u.io.part = 0;
-        t->u.io.part_end = offset + len == size;
-    }
+    t->u.io.part = part_at(s, offset, size, &begin, &end);
+    t->u.io.part_end = offset + len == end;
     s->e->submitting = true;
     hl_driver_write(s->obj, &t->u.io);
     s->e->submitting = false;
     return t;
 }
 
-/* Steps until bytes are acknowledged. */
-static inline void wait_acked(struct subject *s, uint64_t bytes)
+/* Is everything acknowledged that was taken, and can be: of a LATE target,
+ * parts that were taken as a whole? */
+static inline bool is_acked(const struct subject *s, uint64_t size)
+{
+    uint64_t at = 0, begin, end;
+    struct hl_range r;
+
+    while (hl_ranges_next(&s->taken, at, &r)) {
+        part_at(s, r.begin, size, &begin, &end);
+        at = r.end;
+        if (s->layout.caps & HL_CAP_LATE) {
+            at = end;
+            if (!hl_ranges_contains(&s->taken, begin, end))
+                continue;
+            r = (struct hl_range){begin, end};
+        }
+        if (!hl_ranges_contains(&s->acked, r.begin, r.end))
+            return false;
+    }
+    return true;
+}
+
+static inline void wait_acked(struct subject *s, uint64_t size)
 {
     time_t end = now_s() + PATIENCE_S;
 
-    while (s->acked.bytes < bytes) {
+    while (!is_acked(s, size)) {
         if (!hl_loop_step(s->e->env.loop, 100) && s->e->env.virtual_time)
             fail_msg("%s: %llu bytes of %llu acknowledged", s->e->c->name,
                      (unsigned long long)s->acked.bytes,
-                     (unsigned long long)bytes);
+                     (unsigned long long)s->taken.bytes);
         if (now_s() > end)
             fail_msg("%s: no acknowledgement within %d s", s->e->c->name,
                      PATIENCE_S);
     }
 }
 
-/* Writes [begin, end) of the generated bytes in chunks, all at once, from
- * the last to the first unless the driver wants order, and waits until it is
- * acknowledged, or taken when that is all that can be had. */
-static inline void write_range(struct subject *s, uint64_t begin, uint64_t end,
-                               uint64_t size)
+/* Hands over [begin, end) of the generated bytes in chunks (and what is left of
+ * one), all at once, from the last to the first unless the driver wants order.
+ * Returns how many; data and t have room. */
+static inline size_t submit_range(struct subject *s, uint64_t begin,
+                                  uint64_t end, uint64_t size, uint8_t *data,
+                                  struct tracked **t)
 {
-    struct tracked *t[64];
-    uint8_t *data = NULL;
-    size_t i, n = (size_t)((end - begin + CHUNK - 1) / CHUNK);
-    uint64_t acked = s->acked.bytes;
+    uint64_t first = begin / CHUNK;
+    size_t i, n = (size_t)((end + CHUNK - 1) / CHUNK - first);
 
-    if (begin == end)
-        return;
-    assert_true(n <= 64);
-    assert_int_equal(posix_memalign((void **)&data, 4096, n * CHUNK), 0);
+    assert_true(n <= WRITES_MAX);
     hl_gen_fill(SEED, false, begin, data, (size_t)(end - begin));
     for (i = 0; i < n; i++) {
         size_t at = s->layout.caps & HL_CAP_ORDERED ? i : n - 1 - i;
-        uint64_t offset = begin + at * CHUNK;
+        uint64_t from = hl_max(begin, (first + at) * CHUNK);
+        uint64_t to = hl_min(end, (first + at + 1) * CHUNK);
 
-        t[i] = submit_write(s, offset, (uint32_t)hl_min(CHUNK, end - offset),
-                            size, data + at * CHUNK);
+        t[i] = submit_write(s, from, (uint32_t)(to - from), size,
+                            data + (from - begin));
     }
+    return n;
+}
+
+/* The same, and waits until it is acknowledged, or taken when that is all that
+ * can be had. */
+static inline void write_range(struct subject *s, uint64_t begin, uint64_t end,
+                               uint64_t size)
+{
+    struct tracked *t[WRITES_MAX];
+    uint8_t *data = NULL;
+    size_t i, n;
+
+    if (begin == end)
+        return;
+    assert_int_equal(
+        posix_memalign((void **)&data, 4096, (WRITES_MAX + 1) * CHUNK), 0);
+    n = submit_range(s, begin, end, size, data, t);
     for (i = 0; i < n; i++) {
         wait_for(s->e, &t[i]->returned, 1);
         if (t[i]->u.op.rc)
@@ -422,10 +533,19 @@ static inline void write_range(struct subject *s, uint64_t begin, uint64_t end,
         free(t[i]);
     }
     free(data);
-    if (!is_late(s))
-        wait_acked(s, acked + end - begin);
-    else if (end == size)
-        wait_acked(s, end);
+    wait_acked(s, size);
+}
+
+/* Everything that it did not say to have. */
+static inline void write_rest(struct subject *s, uint64_t size)
+{
+    struct hl_range hole;
+    uint64_t at = 0;
+
+    while (hl_ranges_next_hole(&s->confirmed, at, size, &hole)) {
+        write_range(s, hole.begin, hole.end, size);
+        at = hole.end;
+    }
 }
 
 static inline int subject_commit(struct subject *s, uint64_t size,
@@ -516,6 +636,108 @@ static inline void check_object(struct engine *e, const char *name,
     free(got);
     free(want);
     subject_end(&s);
+}
+
+/* ---- Tests -------------------------------------------------------------- */
+
+static struct engine engine;
+static int64_t live_before;
+
+static inline struct engine *start(void **state)
+{
+    live_before = hl_mem_live();
+    engine_start(&engine, *state);
+    return &engine;
+}
+
+static inline void end(struct engine *e)
+{
+    engine_end(e);
+    hl_membuf_reset();
+    assert_int_equal(hl_mem_live(), live_before);
+}
+
+/* As another process. */
+static inline void forget_endpoint(struct engine *e)
+{
+    e->ep->driver->endpoint_free(e->ep);
+    e->ep = NULL;
+}
+
+/* Names that this run has not used, in one case's folder. */
+static inline const char *fresh_name(void)
+{
+    static char name[64];
+    static int count;
+
+    snprintf(name, sizeof(name), "o%d-%d", (int)getpid(), ++count);
+    return name;
+}
+
+#define NAME(var)                                                              \
+    char var[64];                                                              \
+    snprintf(var, sizeof(var), "%s", fresh_name())
+
+/* What the state store would have of a target that was left. */
+struct left {
+    char *token;
+    struct hl_note notes[NOTES_MAX];
+    size_t note_count;
+    struct hl_ranges acked;
+};
+
+/* Takes it out of s. */
+static inline void keep_left(struct left *l, struct subject *s)
+{
+    memset(l, 0, sizeof(*l));
+    l->token = s->token;
+    l->note_count = s->note_count;
+    l->acked = s->acked;
+    memcpy(l->notes, s->notes, sizeof(l->notes));
+    s->token = NULL;
+    s->note_count = 0;
+    hl_ranges_init(&s->acked);
+}
+
+static inline void free_left(struct left *l)
+{
+    free_notes(l->notes, l->note_count);
+    hl_ranges_fini(&l->acked);
+    hl_free(l->token);
+}
+
+/* Begins name, writes [0, written) and lets it go in order. */
+static inline void leave_unfinished(struct engine *e, const char *name,
+                                    const struct hl_open *how, uint64_t written,
+                                    struct left *l)
+{
+    struct subject s;
+    struct tracked t;
+
+    subject_new(e, &s, name, HL_ROLE_TARGET);
+    assert_int_equal(subject_open(&s, how), 0);
+    write_range(&s, 0, written, how->size);
+    tracked_init(&t, &s);
+    t.u.suspend.contiguous = written;
+    assert_int_equal(RUN(&s, &t, hl_driver_suspend(s.obj, &t.u.suspend)), 0);
+    subject_abort(&s);
+    keep_left(l, &s);
+    subject_free(&s);
+}
+
+/* Opens what was left, as another process. */
+static inline int open_left(struct engine *e, struct subject *s,
+                            const char *name, struct hl_open how,
+                            const struct left *l)
+{
+    if (e->ep && e->c->url)
+        forget_endpoint(e);
+    how.resume = true;
+    how.token = l->token;
+    how.notes = l->notes;
+    how.note_count = l->note_count;
+    subject_new(e, s, name, HL_ROLE_TARGET);
+    return subject_open(s, &how);
 }
 
 #endif /* CONTRACT_H */

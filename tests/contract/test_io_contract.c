@@ -3,44 +3,12 @@
  * contract.h plays the engine and asserts, at every answer, what holds
  * always (once, engine thread, not inside submit, acknowledged after taken).
  */
-#include "contract.h"
+#include "contract_tells.h"
 
 #include <ftw.h>
 #include <unistd.h>
 
 #include "callback.h"
-#include "membuf.h"
-
-static struct engine engine;
-static int64_t live_before;
-
-static struct engine *start(void **state)
-{
-    live_before = hl_mem_live();
-    engine_start(&engine, *state);
-    return &engine;
-}
-
-static void end(struct engine *e)
-{
-    engine_end(e);
-    hl_membuf_reset();
-    assert_int_equal(hl_mem_live(), live_before);
-}
-
-/* Names that this run has not used, in one case's folder. */
-static const char *fresh_name(void)
-{
-    static char name[64];
-    static int count;
-
-    snprintf(name, sizeof(name), "o%d-%d", (int)getpid(), ++count);
-    return name;
-}
-
-#define NAME(var)                                                              \
-    char var[64];                                                              \
-    snprintf(var, sizeof(var), "%s", fresh_name())
 
 /* ---- Tests -------------------------------------------------------------- */
 
@@ -244,49 +212,27 @@ static int discard(struct engine *e, const char *name, const char *token)
     return rc;
 }
 
-/* Begins name, writes [0, written) and lets it go in order. Returns the token
- * (hl_free). */
-static char *leave_unfinished(struct engine *e, const char *name,
-                              struct hl_open how, uint64_t written)
-{
-    struct subject s;
-    struct tracked t;
-    char *token;
-
-    subject_new(e, &s, name, HL_ROLE_TARGET);
-    assert_int_equal(subject_open(&s, &how), 0);
-    write_range(&s, 0, written, how.size);
-    tracked_init(&t, &s);
-    t.u.suspend.contiguous = written;
-    assert_int_equal(RUN(&s, &t, hl_driver_suspend(s.obj, &t.u.suspend)), 0);
-    token = hl_strdup(s.token);
-    subject_end(&s);
-    return token;
-}
-
 static void suspended_target_goes_on_with_its_token(void **state)
 {
     const struct contract_case *c = *state;
     struct hl_open how = {.size = 6 * CHUNK + 1};
     struct engine *e = start(state);
     struct subject s;
-    char *token;
+    struct left l;
     NAME(name);
 
     if (!c->nameless && !c->late) {
-        token = leave_unfinished(e, name, how, 2 * CHUNK);
-        e->ep->driver->endpoint_free(e->ep); /* as another process */
-        e->ep = NULL;
-        how.resume = true;
-        how.token = token;
-        subject_new(e, &s, name, HL_ROLE_TARGET);
-        assert_int_equal(subject_open(&s, &how), 0);
+        leave_unfinished(e, name, &how, 2 * CHUNK, &l);
+        assert_int_equal(open_left(e, &s, name, how, &l), 0);
         assert_false(s.layout.fresh);
-        assert_true(s.layout.existing >= 2 * CHUNK);
-        write_range(&s, 2 * CHUNK, how.size, how.size);
+        if (!(s.layout.caps & HL_CAP_TELLS)) {
+            assert_true(s.layout.existing >= 2 * CHUNK);
+            hl_ranges_add(&s.confirmed, 0, 2 * CHUNK);
+        }
+        write_rest(&s, how.size);
         assert_int_equal(subject_commit(&s, how.size, false), 0);
         subject_end(&s);
-        hl_free(token);
+        free_left(&l);
         check_object(e, name, SEED, how.size);
     }
     end(e);
@@ -298,23 +244,26 @@ static void discard_removes_what_was_begun(void **state)
     struct hl_open how = {.size = 6 * CHUNK};
     struct engine *e = start(state);
     struct subject s;
-    char *token;
+    struct left l;
+    int rc;
     NAME(name);
 
     if (!c->nameless && !c->late) {
-        token = leave_unfinished(e, name, how, 2 * CHUNK);
-        assert_int_equal(discard(e, name, token), 0);
-        assert_int_equal(discard(e, name, token), 0);
-        how.resume = true;
-        how.token = token;
-        subject_new(e, &s, name, HL_ROLE_TARGET);
-        assert_int_equal(subject_open(&s, &how), 0);
-        assert_true(s.layout.fresh);
-        assert_int_equal(s.layout.existing, 0);
+        leave_unfinished(e, name, &how, 2 * CHUNK, &l);
+        assert_int_equal(discard(e, name, l.token), 0);
+        assert_int_equal(discard(e, name, l.token), 0);
+        rc = open_left(e, &s, name, how, &l);
+        if (rc) {
+            assert_int_equal(rc, HAUL_E_LOST);
+        } else {
+            assert_true(s.layout.fresh);
+            assert_int_equal(s.layout.existing, 0);
+            assert_int_equal(s.confirmed.bytes, 0);
+        }
         subject_end(&s);
-        assert_int_equal(discard(e, name, token), 0);
+        assert_int_equal(discard(e, name, l.token), 0);
         assert_false(stat_name(e, name).exists);
-        hl_free(token);
+        free_left(&l);
     }
     end(e);
 }
@@ -326,11 +275,18 @@ static void in_order_writes_under_the_name_and_is_cut(void **state)
     struct engine *e = start(state);
     struct subject s;
     struct tracked t;
+    int rc;
     NAME(name);
 
     if (!c->nameless && !c->late) {
         subject_new(e, &s, name, HL_ROLE_TARGET);
-        assert_int_equal(subject_open(&s, &how), 0);
+        rc = subject_open(&s, &how);
+        if (refuses_place(&s, rc)) {
+            subject_end(&s);
+            end(e);
+            return;
+        }
+        assert_int_equal(rc, 0);
         assert_true(s.layout.caps & HL_CAP_IN_PLACE);
         assert_true(s.layout.caps & HL_CAP_ORDERED);
         write_range(&s, 0, 3 * CHUNK, how.size);
@@ -350,12 +306,20 @@ static void append_goes_on_with_a_strange_file(void **state)
     struct hl_open how = {.size = 4 * CHUNK, .append = true};
     struct engine *e = start(state);
     struct subject s;
+    int rc;
     NAME(name);
 
     if (!c->nameless && !c->late) {
         make_object(e, name, CHUNK);
         subject_new(e, &s, name, HL_ROLE_TARGET);
-        assert_int_equal(subject_open(&s, &how), 0);
+        rc = subject_open(&s, &how);
+        if (refuses_place(&s, rc)) {
+            subject_end(&s);
+            check_object(e, name, SEED, CHUNK);
+            end(e);
+            return;
+        }
+        assert_int_equal(rc, 0);
         assert_int_equal(s.layout.existing, CHUNK);
         assert_true(s.layout.caps & HL_CAP_IN_PLACE);
         write_range(&s, CHUNK, how.size, how.size);
@@ -694,6 +658,46 @@ static const struct contract_case cases[] = {
      .url = "faulty:seed=5,delay_us=900:mem:buf?late=1&ordered=1&id=",
      .late = true,
      .virtual_time = true},
+    {.name = "mem growing parts",
+     .url = "mem:buf?part=64ki&grow=3&part_max=256ki&ordered=1&id="},
+    {.name = "mem tells",
+     .url = "mem:buf?tells=1&ordered=1&id=",
+     .skips = true},
+    {.name = "mem tells anywhere",
+     .url = "mem:buf?tells=1&notes=1&gone=1&blind=1&id=",
+     .skips = true},
+    {.name = "mem tells virtual",
+     .url = "mem:buf?tells=1&ordered=1&notes=1&rtt_us=700&id=",
+     .skips = true,
+     .virtual_time = true},
+    {.name = "mem tells growing parts",
+     .url = "mem:buf?tells=1&ordered=1&notes=1&part=64ki&grow=2&part_max=192ki&"
+            "id=",
+     .skips = true},
+    {.name = "mem tells late parts",
+     .url = "mem:buf?tells=1&ordered=1&late=1&notes=1&part=128ki&gone=1&id=",
+     .skips = true},
+    {.name = "mem forgets",
+     .url = "mem:buf?tells=1&ordered=1&notes=1&part=192ki&forget=512ki&id=",
+     .forgets = true},
+    {.name = "mem forgets and reports virtual",
+     .url = "mem:buf?tells=1&ordered=1&forget=512ki&report=1&id=",
+     .forgets = true,
+     .virtual_time = true},
+    {.name = "mem forgets late parts",
+     .url = "mem:buf?tells=1&ordered=1&late=1&part=128ki&forget=512ki&notes=1&"
+            "id=",
+     .forgets = true},
+    {.name = "faulty tells virtual",
+     .url = "faulty:seed=7,delay_us=900:"
+            "mem:buf?tells=1&ordered=1&notes=1&part=128ki&id=",
+     .skips = true,
+     .virtual_time = true},
+    {.name = "faulty forgets late parts virtual",
+     .url = "faulty:seed=8,delay_us=900:mem:buf?tells=1&ordered=1&late=1&"
+            "part=128ki&forget=512ki&report=1&id=",
+     .forgets = true,
+     .virtual_time = true},
     {.name = "mem runs", .url = "mem:buf?runs=1mi&streams=4&id="},
     {.name = "mem stream", .url = "mem:buf?seek=0&unknown=1&id="},
     {.name = "faulty", .url = "faulty::mem:buf?id="},
@@ -739,6 +743,10 @@ static const struct CMUnitTest tests[] = {
     TEST(target_reads_back_while_it_is_written),
     TEST(sync_answers_after_acknowledgements),
     TEST(late_target_confirms_at_its_end),
+    TEST(told_is_what_was_acknowledged),
+    TEST(what_is_there_is_not_taken_twice),
+    TEST(notes_that_were_kept_are_wanted_again),
+    TEST(what_was_forgotten_is_told),
     TEST(two_objects_share_an_endpoint),
     TEST(abort_before_open),
     TEST(abort_while_opening),
@@ -752,15 +760,17 @@ static int run_case(const struct contract_case *c)
     struct CMUnitTest copy[HL_LEN(tests)];
     char names[HL_LEN(tests)][128];
     struct contract_case state = *c;
-    size_t i;
+    size_t i, count = 0;
 
-    memcpy(copy, tests, sizeof(tests));
     for (i = 0; i < HL_LEN(tests); i++) {
+        if (c->forgets && tests[i].test_func != what_was_forgotten_is_told)
+            continue;
         snprintf(names[i], sizeof(names[i]), "%s: %s", c->name, tests[i].name);
-        copy[i].name = names[i];
-        copy[i].initial_state = &state;
+        copy[count] = tests[i];
+        copy[count].name = names[i];
+        copy[count++].initial_state = &state;
     }
-    return _cmocka_run_group_tests(c->name, copy, HL_LEN(copy), NULL, NULL);
+    return _cmocka_run_group_tests(c->name, copy, count, NULL, NULL);
 }
 
 /* With an argument: that case only. */
@@ -768,6 +778,7 @@ int main(int argc, char **argv)
 {
     struct contract_case outside = {.name = "outside",
                                     .url = getenv("HAUL_CONTRACT_URL"),
+                                    .outside = true,
                                     .late = getenv("HAUL_CONTRACT_LATE")};
     const char *tmp = getenv("TMPDIR");
     int failed = 0;

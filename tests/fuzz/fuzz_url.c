@@ -11,6 +11,9 @@ static void check_raw(const struct hl_url *u)
     FUZZ_CHECK(u->raw[0]);
     for (const char *s = u->raw; *s; s++)
         FUZZ_CHECK(*s > 0x20 && *s < 0x7f);
+    FUZZ_CHECK(strcmp(u->scheme, "s3") != 0 ||
+               (!u->user && !u->password && !u->query && !u->port &&
+                !strpbrk(u->raw, "?#+")));
     if (strcmp(u->scheme, "https") != 0 && strcmp(u->scheme, "put+http") != 0)
         return;
     FUZZ_CHECK(!strchr(u->raw, '#'));

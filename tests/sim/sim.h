@@ -15,6 +15,7 @@
 #include "drivers.h"
 #include "membuf.h"
 #include "registry.h"
+#include "store_db.h"
 #include "transfer.h"
 
 /* No run needs more steps than this, however unlucky. */
@@ -40,6 +41,20 @@ struct run {
     const char *verified;
     char warning[256]; /* or retry; the last one */
     uint64_t live_max; /* allocations */
+    uint64_t sent;     /* by the last try, for the first time */
+    uint64_t resumed;  /* what it found */
+    bool already;      /* … which was all of it */
+    uint32_t losses;   /* targets that lost what they had, in all tries */
+    /* kill -9 before this step of the next transfer; 0 never. What there was
+     * then is what the process after it finds. */
+    int kill_at;
+    bool killed;
+    struct hl_membuf_copy *bufs;
+    unsigned char *db;
+    int64_t db_bytes;
+    /* Instead of the driver of targets, which it passes things on to; or
+     * NULL. */
+    const struct hl_driver *target_driver;
 };
 
 static inline uint64_t pick(struct run *r, uint64_t bound)
@@ -81,6 +96,7 @@ static inline void on_error(void *user, const struct hl_error *error)
     if (r->verbose)
         printf("  retry or warning: %s\n", error->message);
     assert_true(error->message[0] != '\0');
+    r->losses += error->code == HAUL_E_LOST;
     snprintf(r->warning, sizeof(r->warning), "%s", error->message);
 }
 
@@ -105,6 +121,27 @@ static inline void env_warn(const struct hl_env *env, const struct hl_error *w)
     (void)w;
 }
 
+static inline char *env_fact(const struct hl_env *env, const char *key)
+{
+    (void)env;
+    (void)key;
+    return NULL;
+}
+
+static inline void env_keep_fact(const struct hl_env *env, const char *key,
+                                 const char *value)
+{
+    (void)env;
+    (void)key;
+    (void)value;
+}
+
+static inline void env_say(const struct hl_env *env, const char *text)
+{
+    (void)env;
+    (void)text;
+}
+
 /* Starts items on the endpoints of the first; r->t stays. */
 static inline void start_items(struct run *r, struct hl_item_config *items,
                                uint32_t count, const char *key)
@@ -122,6 +159,8 @@ static inline void start_items(struct run *r, struct hl_item_config *items,
         hl_registry_find(items->target.scheme)
             ->endpoint_new(&r->env, &items->target, &c.target, &err),
         0);
+    if (r->target_driver)
+        c.target->driver = r->target_driver;
     c.kind = HL_TRANSFER_COPY;
     c.items = items;
     c.item_count = count;
@@ -135,11 +174,63 @@ static inline void start_items(struct run *r, struct hl_item_config *items,
     hl_transfer_start(r->t);
 }
 
+static inline struct hl_store *store_of(struct run *r)
+{
+    struct hl_store *store;
+
+    assert_int_equal(hl_engine_store(r->engine, &store, NULL), 0);
+    return store;
+}
+
+/* The process ends here; what it still does is undone by revive(). */
+static inline void kill_here(struct run *r)
+{
+    struct haul_stats s = {.size = sizeof(s)};
+    sqlite3_int64 bytes;
+
+    hl_transfer_stats(r->t, &s);
+    r->killed = true;
+    r->sent = s.sent_bytes - s.resent_bytes;
+    r->resumed = s.resumed_bytes;
+    r->cancel_at = r->cancel_sent = 0;
+    r->bufs = hl_membuf_save();
+    assert_non_null(r->bufs);
+    r->db = sqlite3_serialize(store_of(r)->db, "main", &bytes, 0);
+    assert_non_null(r->db);
+    r->db_bytes = bytes;
+    hl_transfer_cancel(r->t);
+}
+
+/* The next process. */
+static inline void revive(struct run *r)
+{
+    struct hl_engine_config config = {.virtual_time = true,
+                                      .seed = pick(r, UINT64_MAX)};
+
+    hl_engine_free(r->engine);
+    assert_int_equal(hl_engine_new(&config, &r->engine, NULL), 0);
+    assert_int_equal(hl_engine_set_store_path(r->engine, ":memory:"), 0);
+    if (r->memory)
+        hl_engine_set_memory(r->engine, r->memory);
+    assert_int_equal(hl_membuf_restore(r->bufs), 0);
+    hl_membuf_copy_free(r->bufs);
+    r->bufs = NULL;
+    /* SQLite frees it. */
+    assert_int_equal(sqlite3_deserialize(store_of(r)->db, "main", r->db,
+                                         r->db_bytes, r->db_bytes,
+                                         SQLITE_DESERIALIZE_FREEONCLOSE |
+                                             SQLITE_DESERIALIZE_RESIZEABLE),
+                     SQLITE_OK);
+    r->db = NULL;
+}
+
 static inline void run_engine(struct run *r)
 {
     int steps = 0;
 
     while (hl_engine_step(r->engine, -1)) {
+        if (r->kill_at && steps + 1 == r->kill_at)
+            kill_here(r);
         if (++steps > STEPS_MAX)
             fail_msg("seed %llu: no end in sight", (unsigned long long)r->seed);
     }
@@ -168,8 +259,9 @@ static inline void fini_item(struct hl_item_config *item)
     hl_url_fini(&item->target);
 }
 
-/* One transfer to its end. key NULL: nothing saved. Returns its rc; *whole
- * gets the digest when there is one. */
+/* One transfer to its end, or to r->kill_at (then r->killed, and what it
+ * returns says nothing). key NULL: nothing saved. Returns its rc; *whole gets
+ * the digest when there is one. */
 static inline int transfer(struct run *r, const char *source,
                            const char *target, const char *key, char *whole)
 {
@@ -177,6 +269,7 @@ static inline int transfer(struct run *r, const char *source,
     struct hl_item_config item;
     struct hl_item_result result;
 
+    r->killed = false;
     parse_item(&item, source, target);
     run_items(r, &item, 1, key);
     hl_transfer_item_result(r->t, 0, &result);
@@ -188,8 +281,15 @@ static inline int transfer(struct run *r, const char *source,
         if (result.whole)
             hl_hex(result.whole, 16, whole);
     }
+    if (!r->killed) {
+        r->sent = s.sent_bytes - s.resent_bytes;
+        r->resumed = s.resumed_bytes;
+    }
+    r->already = r->rc == 0 && result.already_there;
     hl_transfer_free(r->t);
     fini_item(&item);
+    if (r->killed)
+        revive(r);
     return r->rc;
 }
 
@@ -209,6 +309,10 @@ static inline void begin(struct run *r, uint64_t seed)
     r->env.virtual_time = true;
     r->env.library_bytes_max = 1 << 20;
     r->env.warn = env_warn;
+    r->env.fact = env_fact;
+    r->env.keep_fact = env_keep_fact;
+    r->env.say = env_say;
+    r->env.digest = hl_digest_find_offered;
     r->env.find = hl_registry_find;
 }
 
@@ -243,11 +347,10 @@ static inline int count_unfinished(void *user, const struct hl_saved *t,
 /* Rows of the state store. */
 static inline int unfinished(struct run *r)
 {
-    struct hl_store *store;
     int count = 0;
 
-    assert_int_equal(hl_engine_store(r->engine, &store, NULL), 0);
-    assert_int_equal(hl_store_list(store, count_unfinished, &count, NULL), 0);
+    assert_int_equal(hl_store_list(store_of(r), count_unfinished, &count, NULL),
+                     0);
     return count;
 }
 
@@ -256,6 +359,7 @@ static inline void expect_bytes(struct run *r)
     char source[160], want[65], got[65];
 
     r->cancel_at = r->cancel_sent = 0;
+    r->kill_at = 0;
     r->target[0] = '\0';
     r->late = false;
     assert_int_equal(hl_opts_set_str(r->opts, 0, HAUL_OPT_VERIFY, NULL, NULL),
@@ -269,6 +373,46 @@ static inline void expect_bytes(struct run *r)
     if (strcmp(want, got) != 0 || !want[0])
         fail_msg("seed %llu: bytes differ (%s, %s): %s",
                  (unsigned long long)r->seed, want, got, r->source);
+}
+
+/* A source with a time of its own, as files have. */
+static inline void make_source(struct run *r, uint64_t size)
+{
+    char source[96];
+
+    snprintf(source, sizeof(source), "mem:gen?size=%llu&seed=%llu",
+             (unsigned long long)size, (unsigned long long)r->seed);
+    assert_int_equal(transfer(r, source, "mem:buf?id=s", NULL, NULL), 0);
+    assert_int_equal(hl_membuf_set("s", INT64_C(1700000000123456789), 0, NULL),
+                     0);
+    r->size = size;
+}
+
+/* Half of it is there, and saved; *work is where. */
+static inline void begin_half(struct run *r, const char *target, char *work,
+                              size_t cap)
+{
+    sqlite3_stmt *q;
+
+    begin(r, 7);
+    option(r, HAUL_OPT_CHUNK_SIZE, 65536);
+    make_source(r, 20 * 65536);
+    option(r, HAUL_OPT_RATE_LIMIT, 200000);
+    r->cancel_at = 10 * 65536;
+    assert_int_equal(transfer(r, "mem:buf?id=s", target, "key", NULL),
+                     HAUL_E_CANCELED);
+    assert_int_equal(
+        hl_opts_set_str(r->opts, 0, HAUL_OPT_RATE_LIMIT, NULL, NULL), 0);
+    assert_int_equal(sqlite3_prepare_v2(store_of(r)->db,
+                                        "SELECT substr(token, 5) FROM objects"
+                                        " WHERE (SELECT count(*) FROM chunks)"
+                                        " BETWEEN 9 AND 15",
+                                        -1, &q, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+    snprintf(work, cap, "%s", sqlite3_column_text(q, 0));
+    sqlite3_finalize(q);
+    assert_true(hl_membuf_stat(work, NULL));
 }
 
 #endif /* SIM_H */

@@ -275,6 +275,85 @@ static void last_event_has_the_answer_and_cuts_it(void **state)
     assert_string_equal(cut + 4096, "\",\"cut\":true}}\n");
 }
 
+static void last_event_tells_where_an_upload_is(void **state)
+{
+    struct screen *s = *state;
+    struct haul_result r = {.size = sizeof(r),
+                            .source = "a",
+                            .target = "b",
+                            .verified = "size",
+                            .answer_status = 204,
+                            .answer_location = "https://h/f\033/1?x=\"2\""};
+
+    write_end(&s->p, &r, &(struct haul_error){.code = 0}, 0);
+    assert_non_null(strstr(shown(s), "\"answer\":{\"status\":204,\"body\":null,"
+                                     "\"location\":\"https://h/f\\u001b/1?x="
+                                     "\\\"2\\\"\"}}\n"));
+    r.answer_status = 0;
+    write_end(&s->p, &r, &(struct haul_error){.code = 0}, 0);
+    assert_non_null(strstr(shown(s), "\"answer\":{\"status\":null,"));
+}
+
+static void note(struct screen *s, const char *text)
+{
+    struct haul_stats stats = upload(1);
+    struct haul_event ev = {.size = sizeof(ev),
+                            .type = HAUL_EV_NOTE,
+                            .stats = &stats,
+                            .text = text};
+
+    progress_event(&s->p, &ev);
+}
+
+/* The same; out gets what it wrote to standard error. */
+static void note_to_stderr(struct screen *s, const char *text, char *out,
+                           size_t cap)
+{
+    FILE *file = tmpfile();
+    int saved = dup(STDERR_FILENO);
+    ssize_t n;
+
+    assert_true(file && saved >= 0);
+    assert_true(dup2(fileno(file), STDERR_FILENO) >= 0);
+    note(s, text);
+    fflush(stderr);
+    assert_true(dup2(saved, STDERR_FILENO) >= 0);
+    close(saved);
+    n = pread(fileno(file), out, cap - 1, 0);
+    assert_true(n >= 0);
+    out[n] = '\0';
+    fclose(file);
+}
+
+static void a_note_is_for_verbose_and_tears_no_bar(void **state)
+{
+    struct screen *s = *state;
+    struct haul_stats stats = upload(450000000);
+    char said[256];
+
+    send(s, HAUL_EV_PROGRESS, &stats, NULL);
+    note_to_stderr(s, "'h' speaks tus", said, sizeof(said));
+    assert_string_equal(said, "");
+    assert_true(s->p.painted);
+    s->p.verbose = true;
+    note_to_stderr(s, "'h\033' speaks tus", said, sizeof(said));
+    assert_string_equal(said, "haul: 'h\\x1b' speaks tus\n");
+    assert_false(s->p.painted);
+    s->p.silent = true; /* events are on standard error */
+    note_to_stderr(s, "'h' speaks tus", said, sizeof(said));
+    assert_string_equal(said, "");
+}
+
+static void a_note_is_an_event_without_verbose_too(void **state)
+{
+    struct screen *s = *state;
+
+    s->p.mode = PROGRESS_JSON;
+    note(s, "\"h\" speaks\033 tus");
+    assert_string_equal(shown(s), "{\"event\":\"note\",\"note\":"
+                                  "\"\\\"h\\\" speaks\\u001b tus\"}\n");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -290,6 +369,9 @@ int main(void)
         TEST(only_what_is_resumable_continues),
         TEST(events_tell_late_and_the_time_left_of_sent_bytes),
         TEST(last_event_has_the_answer_and_cuts_it),
+        TEST(last_event_tells_where_an_upload_is),
+        TEST(a_note_is_for_verbose_and_tears_no_bar),
+        TEST(a_note_is_an_event_without_verbose_too),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

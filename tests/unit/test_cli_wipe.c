@@ -34,6 +34,8 @@ static void passwords_leave_urls(void **state)
     assert_url("sftp://joe:s3?cret@db1/a", "sftp://joe@db1/a");
     assert_url("sftp://joe:s3@cret@db1/a", "sftp://joe@db1/a");
     assert_url("faulty:sftp://joe:s3cret@db1/a", "faulty:sftp://joe@db1/a");
+    assert_url("tus+https://joe:s3cret@db1/a/", "tus+https://joe@db1/a/");
+    assert_url("s3://AKID:s3cret@b/a", "s3://AKID@b/a"); /* refused later */
 }
 
 static void names_without_a_password_stay(void **state)
@@ -47,6 +49,9 @@ static void names_without_a_password_stay(void **state)
                "mem:gen?size=1000000000000000000");
     assert_url("sftp://db1/a?key=xyz", "sftp://db1/a?key=xyz");
     assert_url("file:///a?key=xyz", "file:///a?key=xyz");
+    assert_url("s3://b/a?key=xyz", "s3://b/a?key=xyz");
+    assert_url("S3://b/a?0123456789abcdef", "S3://b/a?0123456789abcdef");
+    assert_url("SFTP://db1/a?key=xyz", "SFTP://db1/a?key=xyz");
 }
 
 static void credentials_leave_queries(void **state)
@@ -109,6 +114,16 @@ static void passwords_leave_proxies(void **state)
     assert_option(HAUL_OPT_PROXY, "http://p:3128", "http://p:3128");
 }
 
+static void passwords_leave_endpoints(void **state)
+{
+    (void)state;
+    assert_option(HAUL_OPT_ENDPOINT, "https://joe:s3cret@s3.example",
+                  "https://joe@s3.example");
+    assert_option(HAUL_OPT_ENDPOINT, "https://s3.example:9000/a:b@c",
+                  "https://s3.example:9000/a:b@c");
+    assert_option(HAUL_OPT_CREDENTIALS, "a:b@c", "a:b@c");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +133,7 @@ int main(void)
         cmocka_unit_test(secret_headers_lose_their_values),
         cmocka_unit_test(other_headers_stay),
         cmocka_unit_test(passwords_leave_proxies),
+        cmocka_unit_test(passwords_leave_endpoints),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,8 @@
 static struct hl_cursors *make(uint64_t size, uint64_t chunk, uint64_t part,
                                const struct hl_ranges *done)
 {
-    struct hl_cursors_config config = {size, chunk, part, 0};
+    struct hl_cursors_config config = {
+        .size = size, .chunk_size = chunk, .parts.size = part};
     struct hl_cursors *c = NULL;
 
     assert_int_equal(hl_cursors_new(&config, done, &c), 0);
@@ -51,10 +52,13 @@ struct model {
     struct hl_cursors *c;
     struct hl_random random;
     uint64_t size, chunk, part; /* part in chunks, 0: none */
+    uint32_t grow;
+    uint64_t part_max;
     uint32_t open_max;
     size_t count;
-    bool owed[CHUNKS]; /* is to be handed out */
-    bool open[CHUNKS]; /* by part */
+    size_t part_at[CHUNKS + 1]; /* by chunk */
+    bool owed[CHUNKS];          /* is to be handed out */
+    bool open[CHUNKS];          /* by part */
 };
 
 static uint64_t pick(struct model *m, uint64_t below)
@@ -64,7 +68,7 @@ static uint64_t pick(struct model *m, uint64_t below)
 
 static size_t part_of(const struct model *m, size_t chunk)
 {
-    return m->part ? chunk / m->part : chunk;
+    return m->part_at[chunk];
 }
 
 static size_t count_true(const bool *b, size_t n)
@@ -86,8 +90,27 @@ static bool part_owes(const struct model *m, size_t part)
     return false;
 }
 
+/* One part behind the other, in chunks. */
+static void model_parts(struct model *m)
+{
+    uint64_t len = m->part ? m->part : 1, left = len;
+    size_t part = 0;
+
+    for (size_t i = 0; i <= CHUNKS; i++) {
+        if (left == 0) {
+            part++;
+            if (m->grow && part % m->grow == 0)
+                len = hl_min(len + m->part, m->part_max);
+            left = len;
+        }
+        m->part_at[i] = part;
+        left--;
+    }
+}
+
 static void model_init(struct model *m, uint64_t seed)
 {
+    struct hl_cursors_config config;
     struct hl_ranges done;
     int i;
 
@@ -96,6 +119,9 @@ static void model_init(struct model *m, uint64_t seed)
     m->chunk = 1 + pick(m, 7);
     m->size = pick(m, m->chunk * CHUNKS);
     m->part = pick(m, 3) ? 1 + pick(m, 5) : 0;
+    m->grow = m->part ? (uint32_t)pick(m, 4) : 0;
+    m->part_max = m->part * (1 + pick(m, 4));
+    model_parts(m);
     m->open_max = (uint32_t)(1 + pick(m, 12));
     m->count = (m->size + m->chunk - 1) / m->chunk;
     hl_ranges_init(&done);
@@ -112,7 +138,11 @@ static void model_init(struct model *m, uint64_t seed)
         m->owed[i] =
             !hl_ranges_contains(&done, (uint64_t)i * m->chunk,
                                 hl_min((uint64_t)(i + 1) * m->chunk, m->size));
-    m->c = make(m->size, m->chunk, m->part * m->chunk, &done);
+    config = (struct hl_cursors_config){
+        .size = m->size,
+        .chunk_size = m->chunk,
+        .parts = {m->part * m->chunk, m->grow, m->part_max * m->chunk}};
+    assert_int_equal(hl_cursors_new(&config, &done, &m->c), 0);
     hl_ranges_fini(&done);
 }
 
@@ -125,8 +155,9 @@ static void check_slice(const struct model *m, const struct hl_slice *s)
     assert_true(s->offset < m->size);
     assert_int_equal(s->len, end - s->offset);
     assert_int_equal(s->part, part);
-    assert_int_equal(s->part_end, m->part == 0 || end == m->size ||
-                                      end == (part + 1) * m->part * m->chunk);
+    assert_int_equal(s->part_end,
+                     end == m->size ||
+                         part_of(m, s->offset / m->chunk + 1) != part);
 }
 
 static void model_next(struct model *m)
@@ -413,7 +444,7 @@ static void runs_init(struct runs *m, uint64_t seed)
         m->owed[i] = !hl_ranges_contains(&done, i * m->chunk, end);
         m->left += m->owed[i] ? end - i * m->chunk : 0;
     }
-    config = (struct hl_cursors_config){m->size, m->chunk, 0, m->run_max};
+    config = (struct hl_cursors_config){m->size, m->chunk, m->run_max};
     assert_int_equal(hl_cursors_new(&config, &done, &m->c), 0);
     hl_ranges_fini(&done);
 }
@@ -491,7 +522,7 @@ static void runs_bring_every_chunk_once_and_go_on_fairly(void **state)
 
 static struct hl_cursors *make_runs(uint64_t size, uint64_t chunk, uint64_t run)
 {
-    struct hl_cursors_config config = {size, chunk, 0, run};
+    struct hl_cursors_config config = {size, chunk, run};
     struct hl_cursors *c = NULL;
 
     assert_int_equal(hl_cursors_new(&config, NULL, &c), 0);
@@ -585,7 +616,7 @@ static void runs_take_turns(void **state)
 
 static void bad_layouts_are_refused(void **state)
 {
-    struct hl_cursors_config config = {100, 0, 0, 0};
+    struct hl_cursors_config config = {.size = 100};
     struct hl_cursors *c = NULL;
 
     (void)state;
@@ -593,14 +624,14 @@ static void bad_layouts_are_refused(void **state)
     config.chunk_size = UINT64_C(1) << 32;
     assert_int_equal(hl_cursors_new(&config, NULL, &c), HAUL_E_INVAL);
     config.chunk_size = 4;
-    config.part_size = 10;
+    config.parts.size = 10;
     assert_int_equal(hl_cursors_new(&config, NULL, &c), HAUL_E_INVAL);
-    config.part_size = 101; /* one part: any size will do */
+    config.parts.size = 101; /* one part: any size will do */
     assert_int_equal(hl_cursors_new(&config, NULL, &c), 0);
     hl_cursors_free(c);
     config.run_max = 8; /* and parts */
     assert_int_equal(hl_cursors_new(&config, NULL, &c), HAUL_E_INVAL);
-    config.part_size = 0;
+    config.parts.size = 0;
     config.run_max = 9;
     assert_int_equal(hl_cursors_new(&config, NULL, &c), HAUL_E_INVAL);
     config.run_max = 8;
@@ -619,7 +650,7 @@ static double cpu_s(void)
 /* 400 GiB in runs, every second chunk done. */
 static void runs_over_many_holes_are_fast(void **state)
 {
-    struct hl_cursors_config config = {400 * GIB, MIB, 0, 64 * MIB};
+    struct hl_cursors_config config = {400 * GIB, MIB, 64 * MIB};
     struct hl_ranges done;
     struct hl_cursors *c;
     struct hl_slice s;
@@ -692,7 +723,8 @@ static void resume_at_399_gib_begins_there(void **state)
 
 static void new_without_memory_fails_and_leaks_nothing(void **state)
 {
-    struct hl_cursors_config config = {100, 4, 8, 0};
+    struct hl_cursors_config config = {
+        .size = 100, .chunk_size = 4, .parts.size = 8};
     struct hl_cursors *c = NULL;
     struct hl_ranges done;
     int n;

@@ -219,7 +219,7 @@ static void retry_classes_follow_the_table(void **state)
 {
     (void)state;
     assert_int_equal(hl_err_retry_class(HAUL_E_AUTH), HL_RETRY_NEVER);
-    assert_int_equal(hl_err_retry_class(HAUL_E_DIGEST), HL_RETRY_CHUNK);
+    assert_int_equal(hl_err_retry_class(HAUL_E_REMOTE_IO), HL_RETRY_CHUNK);
     assert_int_equal(hl_err_retry_class(HAUL_E_RESET), HL_RETRY_LINK);
 }
 

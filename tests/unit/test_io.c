@@ -10,7 +10,7 @@
 
 #include "io.h"
 
-enum what { DONE, ACKED, LOST, TOKEN, TOKEN_SAVED };
+enum what { DONE, ACKED, LOST, TOKEN, TOKEN_SAVED, NOTE, NOTE_SAVED };
 
 static struct {
     enum what what;
@@ -57,14 +57,27 @@ static void token_saved(struct hl_object *obj, int rc)
     note(TOKEN_SAVED, 0, 0, rc, "");
 }
 
+static void on_note(void *user, uint64_t part, const char *text)
+{
+    (void)user;
+    note(NOTE, part, 0, 0, text);
+}
+
+static void note_saved(struct hl_object *obj, uint64_t part, int rc)
+{
+    (void)obj;
+    note(NOTE_SAVED, part, 0, rc, "");
+}
+
 static void on_done(struct hl_op *op)
 {
     note(DONE, 0, 0, op->rc, op->error.message);
 }
 
-static const struct hl_object_events events = {on_acked, on_lost, on_token};
-static const struct hl_driver driver = {.name = "none",
-                                        .token_saved = token_saved};
+static const struct hl_object_events events = {on_acked, on_lost, on_token,
+                                               on_note};
+static const struct hl_driver driver = {
+    .name = "none", .token_saved = token_saved, .note_saved = note_saved};
 
 static struct hl_env env;
 static struct hl_endpoint endpoint = {&driver, &env};
@@ -153,9 +166,10 @@ static void reports_keep_their_order_and_their_text(void **state)
     hl_object_acked(&object, 10, 5);
     hl_object_lost(&object, 15, 2, &error);
     hl_object_token(&object, "part-7");
+    hl_object_note(&object, 9, "etag");
     assert_int_equal(count, 0);
     step();
-    assert_int_equal(count, 4);
+    assert_int_equal(count, 5);
     assert_int_equal(seen[0].what, DONE);
     assert_int_equal(seen[1].what, ACKED);
     assert_int_equal(seen[1].offset, 10);
@@ -166,6 +180,9 @@ static void reports_keep_their_order_and_their_text(void **state)
     assert_string_equal(seen[2].text, "bad block");
     assert_int_equal(seen[3].what, TOKEN);
     assert_string_equal(seen[3].text, "part-7");
+    assert_int_equal(seen[4].what, NOTE);
+    assert_int_equal(seen[4].offset, 9);
+    assert_string_equal(seen[4].text, "etag");
 }
 
 /* As many as there are spares arrive as they are. */
@@ -180,18 +197,22 @@ static void reports_survive_without_memory(void **state)
     hl_mem_fail_at(1, true);
     for (round = 0; round < 2; round++) { /* spares come back */
         count = 0;
-        for (i = 0; i + 2 < HL_OBJECT_SPARES; i++)
+        for (i = 0; i + 3 < HL_OBJECT_SPARES; i++)
             hl_object_acked(&object, i, 1);
         hl_object_lost(&object, 100, 3, &error);
         hl_object_token(&object, "t");
+        hl_object_note(&object, 4, "n");
         step();
         assert_int_equal(count, HL_OBJECT_SPARES);
-        for (i = 0; i + 2 < HL_OBJECT_SPARES; i++)
+        for (i = 0; i + 3 < HL_OBJECT_SPARES; i++)
             assert_int_equal(seen[i].offset, i);
         assert_int_equal(seen[i].what, LOST);
         assert_int_equal(seen[i].code, HAUL_E_RESET);
         assert_int_equal(seen[i + 1].what, TOKEN_SAVED);
         assert_int_equal(seen[i + 1].code, HAUL_E_NOMEM);
+        assert_int_equal(seen[i + 2].what, NOTE_SAVED);
+        assert_int_equal(seen[i + 2].offset, 4);
+        assert_int_equal(seen[i + 2].code, HAUL_E_NOMEM);
     }
 }
 

@@ -142,6 +142,10 @@ static void unset_options_have_their_defaults(void **state)
     assert_int_equal(hl_opts_i64(o, HAUL_OPT_FORCE), 0);
     assert_string_equal(hl_opts_str(o, HAUL_OPT_RESUME), "auto");
     assert_null(hl_opts_str(o, HAUL_OPT_IDENTITY));
+    assert_string_equal(hl_opts_str(o, HAUL_OPT_ADDRESSING), "auto");
+    assert_null(hl_opts_str(o, HAUL_OPT_ENDPOINT));
+    assert_int_equal(hl_opts_i64(o, HAUL_OPT_RANGED), 0);
+    assert_int_equal(hl_opts_i64(o, HAUL_OPT_EXPECTED_SIZE), -1);
     assert_false(hl_opts_is_set(o, HAUL_OPT_RETRIES));
 }
 
@@ -238,6 +242,10 @@ static void ranges_are_inclusive(void **state)
         {HAUL_OPT_STALL_TIMEOUT, 0, "86400"},
         {HAUL_OPT_STALL_TIMEOUT, HAUL_E_INVAL, "86401"},
         {HAUL_OPT_STALL_TIMEOUT, HAUL_E_INVAL, "1m"},
+        {HAUL_OPT_EXPECTED_SIZE, 0, "400g"},
+        {HAUL_OPT_EXPECTED_SIZE, 0, "1024ti"},
+        {HAUL_OPT_EXPECTED_SIZE, HAUL_E_INVAL, "0"},
+        {HAUL_OPT_EXPECTED_SIZE, HAUL_E_INVAL, "1025ti"},
     };
 
     for (size_t i = 0; i < HL_LEN(cases); i++)
@@ -277,6 +285,8 @@ static void words_are_checked_against_the_list(void **state)
         {HAUL_OPT_RESUME, HAUL_E_INVAL, "never=5"},
         {HAUL_OPT_HOST_KEY, 0, "accept-new"},
         {HAUL_OPT_HOST_KEY, HAUL_E_INVAL, "off"},
+        {HAUL_OPT_ADDRESSING, 0, "virtual"},
+        {HAUL_OPT_ADDRESSING, HAUL_E_INVAL, "host"},
     };
 
     for (size_t i = 0; i < HL_LEN(cases); i++)

@@ -47,8 +47,8 @@ static void delay_is_spread_over_the_upper_half(void **state)
         struct hl_retry r = {.tries = 2, .since_ns = 7 * S};
         uint64_t at_ns = 0;
 
-        assert_true(hl_retry_again(&policy, &r, HAUL_E_DIGEST, 10 * S, &random,
-                                   &at_ns));
+        assert_true(hl_retry_again(&policy, &r, HAUL_E_REMOTE_IO, 10 * S,
+                                   &random, &at_ns));
         low = hl_min(low, at_ns);
         high = hl_max(high, at_ns);
     }
@@ -108,7 +108,7 @@ static void no_retries_means_none_for_outages_too(void **state)
     (void)state;
     none.retries = 0;
     assert_false(again(&none, &r, HAUL_E_RESET, S));
-    assert_false(again(&none, &r, HAUL_E_DIGEST, S));
+    assert_false(again(&none, &r, HAUL_E_REMOTE_IO, S));
 }
 
 static void end_that_never_answered_fails_after_the_first_tries(void **state)

@@ -411,6 +411,7 @@ static void acked_again_is_newer_and_counts_once(void **state)
 
 static void removed_and_cleared_chunks_are_gone(void **state)
 {
+    static const struct hl_range gone[] = {{0, 1}, {2, 3}, {4, UINT64_MAX}};
     struct hl_store *s = open_store(":memory:");
     int64_t id = create(s, "k");
     struct hl_saved_object r;
@@ -418,28 +419,99 @@ static void removed_and_cleared_chunks_are_gone(void **state)
 
     (void)state;
     put_object(s, id, 0, 100);
-    for (uint64_t i = 0; i < 4; i++)
+    for (uint64_t i = 0; i < 6; i++)
         put_chunk(s, id, 0, i, 10);
-    assert_int_equal(hl_store_chunk_remove(s, id, 0, 2, NULL), HAUL_OK);
-    assert_int_equal(hl_store_chunk_remove(s, id, 0, 2, NULL), HAUL_OK);
+    for (int i = 0; i < 2; i++) /* again is no error */
+        assert_int_equal(
+            hl_store_chunks_remove(s, id, 0, gone, HL_LEN(gone), NULL),
+            HAUL_OK);
     load(s, id, 0, &l);
-    assert_int_equal(l.count, 3);
-    assert_int_equal(l.c[2].index, 3);
+    assert_int_equal(l.count, 2);
+    assert_int_equal(l.c[0].index, 1);
+    assert_int_equal(l.c[1].index, 3);
     r = get_object(s, id, 0);
-    assert_int_equal(r.acked_bytes, 30);
+    assert_int_equal(r.acked_bytes, 20);
     hl_saved_object_fini(&r);
     assert_int_equal(hl_store_chunks_clear(s, id, 0, NULL), HAUL_OK);
     r = get_object(s, id, 0);
     assert_int_equal(r.acked_bytes, 0);
-    assert_int_equal(r.batch, 4); /* numbers go on */
+    assert_int_equal(r.batch, 6); /* numbers go on */
     hl_saved_object_fini(&r);
-    assert_int_equal(put_chunk(s, id, 0, 0, 10), 5);
+    assert_int_equal(put_chunk(s, id, 0, 0, 10), 7);
     /* A finished transfer that starts anew counts from nothing. */
     assert_int_equal(hl_store_done(s, id, NULL, NULL), HAUL_OK);
     assert_int_equal(hl_store_chunks_clear(s, id, 0, NULL), HAUL_OK);
     r = get_object(s, id, 0);
     assert_int_equal(r.acked_bytes, 0);
     hl_saved_object_fini(&r);
+    hl_store_close(s);
+}
+
+struct noted {
+    uint64_t part[8];
+    char text[8][16];
+    size_t count;
+};
+
+static int take_note(void *user, uint64_t part, const char *note)
+{
+    struct noted *n = user;
+
+    n->part[n->count] = part;
+    (void)snprintf(n->text[n->count], sizeof(n->text[0]), "%s", note);
+    return ++n->count == HL_LEN(n->part) ? 5 : 0;
+}
+
+static void load_notes(struct hl_store *s, int64_t id, uint32_t index,
+                       struct noted *n)
+{
+    memset(n, 0, sizeof(*n));
+    assert_int_equal(hl_store_notes_load(s, id, index, take_note, n, NULL),
+                     HAUL_OK);
+}
+
+static void notes_come_by_part_and_go_with_the_chunks(void **state)
+{
+    struct hl_store *s = open_store(path);
+    int64_t id = create(s, "k"), other = create(s, "o");
+    struct hl_error err = {0};
+    struct noted n;
+
+    (void)state;
+    put_object(s, id, 0, 100);
+    put_object(s, id, 1, 100);
+    put_object(s, other, 0, 100);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(hl_store_note_put(s, id, 0, 10, "ten", NULL), 0);
+        assert_int_equal(hl_store_note_put(s, id, 0, 2, "two", NULL), 0);
+        assert_int_equal(hl_store_note_put(s, id, 0, 10, "TEN", NULL), 0);
+        assert_int_equal(hl_store_note_put(s, id, 1, 0, "", NULL), 0);
+        assert_int_equal(hl_store_note_put(s, other, 0, 7, "o", NULL), 0);
+        hl_store_close(s);
+        s = open_store(path);
+        load_notes(s, id, 0, &n);
+        assert_int_equal(n.count, 2);
+        assert_int_equal(n.part[0], 2);
+        assert_string_equal(n.text[0], "two");
+        assert_int_equal(n.part[1], 10);
+        assert_string_equal(n.text[1], "TEN");
+        if (i == 0)
+            assert_int_equal(hl_store_chunks_clear(s, id, 0, NULL), 0);
+        else
+            assert_int_equal(hl_store_done(s, id, NULL, NULL), 0);
+        load_notes(s, id, 0, &n);
+        assert_int_equal(n.count, 0);
+        load_notes(s, id, 1, &n);
+        assert_int_equal(n.count, i == 0);
+    }
+    load_notes(s, other, 0, &n);
+    assert_int_equal(n.count, 1);
+    assert_int_equal(hl_store_forget(s, other, NULL), 0);
+    load_notes(s, other, 0, &n);
+    assert_int_equal(n.count, 0);
+    assert_int_equal(hl_store_note_put(s, other, 0, 7, "o", &err),
+                     HAUL_E_STORE);
+    assert_non_null(strstr(err.message, "is not in the state store"));
     hl_store_close(s);
 }
 
@@ -483,6 +555,9 @@ static void facts_are_replaced_and_unknown_is_null(void **state)
     assert_int_equal(hl_store_fact_get(s, "rtt:h", &value, NULL), HAUL_OK);
     assert_string_equal(value, "");
     hl_free(value);
+    assert_int_equal(hl_store_fact_put(s, "rtt:h", NULL, NULL), HAUL_OK);
+    assert_int_equal(hl_store_fact_get(s, "rtt:h", &value, NULL), HAUL_OK);
+    assert_null(value);
     hl_store_close(s);
 }
 
@@ -534,6 +609,7 @@ static void hundred_thousand_chunks_are_quick(void **state)
 /* What a power cut must not take is flushed, what it may take is not. */
 static void only_what_must_last_is_flushed(void **state)
 {
+    const struct hl_range first = {0, 1};
     struct hl_store *s = open_store(path);
     struct hl_saved_object o;
     int64_t id;
@@ -552,7 +628,9 @@ static void only_what_must_last_is_flushed(void **state)
     EXPECT_FLUSH(0, hl_store_durable(s, id, 0, 1, NULL));
     EXPECT_FLUSH(1, hl_store_token_put(s, id, 0, "t", NULL));
     EXPECT_FLUSH(0, put_chunk(s, id, 0, 2, 10));
-    EXPECT_FLUSH(1, hl_store_chunk_remove(s, id, 0, 0, NULL));
+    EXPECT_FLUSH(1, hl_store_chunks_remove(s, id, 0, &first, 1, NULL));
+    EXPECT_FLUSH(0, put_chunk(s, id, 0, 3, 10));
+    EXPECT_FLUSH(1, hl_store_note_put(s, id, 0, 1, "note", NULL));
     EXPECT_FLUSH(0, hl_store_set_error(s, id, "e", NULL));
     EXPECT_FLUSH(0, hl_store_fact_put(s, "k", "v", NULL));
     EXPECT_FLUSH(1, hl_store_chunks_clear(s, id, 0, NULL));
@@ -582,6 +660,7 @@ int main(void)
         T(chunks_are_loaded_ascending_as_put),
         T(acked_again_is_newer_and_counts_once),
         T(removed_and_cleared_chunks_are_gone),
+        T(notes_come_by_part_and_go_with_the_chunks),
         T(durable_mark_only_rises_and_not_into_the_future),
         T(facts_are_replaced_and_unknown_is_null),
         T(hundred_thousand_chunks_are_quick),

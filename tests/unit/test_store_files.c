@@ -224,8 +224,111 @@ static void newer_version_is_not_touched(void **state)
     hl_store_close(open_store(path));
     sql_on_file("PRAGMA user_version = 99");
     expect_refused(path, "newer haul", "newer haul");
-    sql_on_file("PRAGMA user_version = 1");
+    sql_on_file("PRAGMA user_version = 2");
     hl_store_close(open_store(path));
+}
+
+/* As haul 0.1 made it (docs/formats/state-store.md), with a copy half done. */
+static const char version_1[] =
+    "PRAGMA journal_mode = WAL;"
+    "CREATE TABLE transfers ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " key TEXT NOT NULL,"
+    " source TEXT NOT NULL,"
+    " target TEXT NOT NULL,"
+    " source_url TEXT NOT NULL,"
+    " target_url TEXT NOT NULL,"
+    " state INTEGER NOT NULL DEFAULT 0,"
+    " error TEXT,"
+    " digest TEXT,"
+    " created INTEGER NOT NULL,"
+    " updated INTEGER NOT NULL);"
+    "CREATE INDEX transfers_key ON transfers (key);"
+    "CREATE TABLE objects ("
+    " transfer INTEGER NOT NULL REFERENCES transfers ON DELETE CASCADE,"
+    " object INTEGER NOT NULL,"
+    " size INTEGER,"
+    " chunk_size INTEGER NOT NULL,"
+    " digest_name TEXT NOT NULL,"
+    " identity TEXT NOT NULL,"
+    " token TEXT,"
+    " result TEXT,"
+    " batch INTEGER NOT NULL DEFAULT 0,"
+    " durable_batch INTEGER NOT NULL DEFAULT 0,"
+    " acked INTEGER NOT NULL DEFAULT 0,"
+    " PRIMARY KEY (transfer, object)) WITHOUT ROWID;"
+    "CREATE TABLE chunks ("
+    " transfer INTEGER NOT NULL,"
+    " object INTEGER NOT NULL,"
+    " chunk INTEGER NOT NULL,"
+    " len INTEGER NOT NULL,"
+    " batch INTEGER NOT NULL,"
+    " digest BLOB NOT NULL,"
+    " PRIMARY KEY (transfer, object, chunk),"
+    " FOREIGN KEY (transfer, object) REFERENCES objects ON DELETE CASCADE)"
+    " WITHOUT ROWID;"
+    "CREATE TABLE facts ("
+    " key TEXT PRIMARY KEY,"
+    " value TEXT NOT NULL) WITHOUT ROWID;"
+    "PRAGMA application_id = 0x6861756c;"
+    "PRAGMA user_version = 1;"
+    "INSERT INTO transfers VALUES (7, 'k', '/d/a', 'sftp://h/a', 'file:///d/a',"
+    " 'sftp://h/a', 0, 'connection lost', NULL, 1760000000, 1760000060);"
+    "INSERT INTO objects VALUES (7, 0, 10000000, 4194304, 'xxh128', 'size=1',"
+    " 'tmp:a', NULL, 2, 1, 0);"
+    "INSERT INTO chunks VALUES (7, 0, 0, 4194304, 1,"
+    " x'000102030405060708090a0b0c0d0e0f');"
+    "INSERT INTO chunks VALUES (7, 0, 2, 1611392, 2, x'');"
+    "INSERT INTO facts VALUES ('rtt:h', '50');";
+
+static int count_note(void *user, uint64_t part, const char *note)
+{
+    assert_int_equal(part, 3);
+    assert_string_equal(note, "etag");
+    ++*(int *)user;
+    return 0;
+}
+
+static void version_1_goes_on_where_it_was(void **state)
+{
+    struct hl_saved_object o;
+    struct hl_saved t;
+    struct hl_store *s;
+    struct loaded l;
+    char *fact;
+    bool found;
+    int notes = 0;
+
+    (void)state;
+    sql_on_file(version_1);
+    s = open_store(path);
+    assert_int_equal(hl_store_find(s, "k", &found, &t, NULL), HAUL_OK);
+    assert_true(found);
+    assert_int_equal(t.id, 7);
+    assert_string_equal(t.error, "connection lost");
+    assert_int_equal(t.created_s, 1760000000);
+    hl_saved_fini(&t);
+    o = get_object(s, 7, 0);
+    assert_string_equal(o.token, "tmp:a");
+    assert_int_equal(o.batch, 2);
+    assert_int_equal(o.durable_batch, 1);
+    assert_int_equal(o.acked_bytes, 4194304 + 1611392);
+    hl_saved_object_fini(&o);
+    load(s, 7, 0, &l);
+    assert_int_equal(l.count, 2);
+    assert_int_equal(l.c[0].digest[15], 15);
+    assert_int_equal(l.c[1].index, 2);
+    assert_int_equal(hl_store_fact_get(s, "rtt:h", &fact, NULL), HAUL_OK);
+    assert_string_equal(fact, "50");
+    hl_free(fact);
+    /* What version 1 had not. */
+    assert_int_equal(hl_store_note_put(s, 7, 0, 3, "etag", NULL), HAUL_OK);
+    hl_store_close(s);
+    s = open_store(path);
+    assert_int_equal(hl_store_notes_load(s, 7, 0, count_note, &notes, NULL),
+                     HAUL_OK);
+    assert_int_equal(notes, 1);
+    hl_store_close(s);
 }
 
 static void impossible_paths_are_refused(void **state)
@@ -662,6 +765,7 @@ int main(void)
         T(impossible_rows_are_damage),
         T(database_of_another_program_is_left_alone),
         T(newer_version_is_not_touched),
+        T(version_1_goes_on_where_it_was),
         T(impossible_paths_are_refused),
         T(read_only_is_said),
         T(full_disk_is_said_and_survived),

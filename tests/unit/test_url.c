@@ -140,7 +140,29 @@ static void urls_are_taken_apart(void **state)
         {"put+https://h/p/", "put+https", 0, 0, "h", 0, "/p/", 0, true},
         {"post+https://h/p/", "post+https", 0, 0, "h", 0, "/p/", 0, false},
         {"tus+https://h/x", "tus+https", 0, 0, "h", 0, "/x", 0, false},
+        {"tus+https://h/files/", "tus+https", 0, 0, "h", 0, "/files/", 0,
+         false},
+    };
+
+    (void)state;
+    check_parts(cases, HL_LEN(cases));
+}
+
+static void behind_a_bucket_all_is_key(void **state)
+{
+    static const struct parts cases[] = {
         {"s3://bucket/key", "s3", 0, 0, "bucket", 0, "/key", 0, false},
+        {"S3://my.bucket-2/a/b", "s3", 0, 0, "my.bucket-2", 0, "/a/b", 0,
+         false},
+        {"s3://b", "s3", 0, 0, "b", 0, "/", 0, true},
+        {"s3://b/", "s3", 0, 0, "b", 0, "/", 0, true},
+        {"s3://b/d/", "s3", 0, 0, "b", 0, "/d/", 0, true},
+        {"s3://b//k", "s3", 0, 0, "b", 0, "//k", 0, false},
+        {"s3://b/a b+c%20%2B%25%2f", "s3", 0, 0, "b", 0, "/a b+c +%/", 0, true},
+        {"s3://b/a?b=1&token=x#c", "s3", 0, 0, "b", 0, "/a?b=1&token=x#c", 0,
+         false},
+        {"s3://b/joe:pw@h:1/x", "s3", 0, 0, "b", 0, "/joe:pw@h:1/x", 0, false},
+        {"s3://b/../\xc3\xbc", "s3", 0, 0, "b", 0, "/../\xc3\xbc", 0, false},
     };
 
     (void)state;
@@ -160,6 +182,19 @@ static void test_drivers_keep_the_rest_as_it_is(void **state)
 
     (void)state;
     check_parts(cases, HL_LEN(cases));
+}
+
+static void check_refused(const char *const *bad, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct hl_error e = {0};
+        struct hl_url u;
+
+        if (hl_url_parse(bad[i], &u, &e) != HAUL_E_INVAL)
+            fail_msg("accepted: %s", bad[i]);
+        assert_int_equal(e.code, HAUL_E_INVAL);
+        assert_int_equal(hl_mem_live(), 0);
+    }
 }
 
 static void what_cannot_be_understood_is_refused(void **state)
@@ -213,17 +248,21 @@ static void what_cannot_be_understood_is_refused(void **state)
         "file://",
         "file://x",
     };
-    struct hl_url u;
 
     (void)state;
-    for (size_t i = 0; i < HL_LEN(bad); i++) {
-        struct hl_error e = {0};
+    check_refused(bad, HL_LEN(bad));
+}
 
-        if (hl_url_parse(bad[i], &u, &e) != HAUL_E_INVAL)
-            fail_msg("accepted: %s", bad[i]);
-        assert_int_equal(e.code, HAUL_E_INVAL);
-        assert_int_equal(hl_mem_live(), 0);
-    }
+static void a_bucket_has_a_name_and_nothing_else(void **state)
+{
+    static const char *const bad[] = {
+        "s3://",    "s3:///k",          "s3://b:80/k",  "s3://id@b/k",
+        "s3://b?x", "s3://b#x",         "s3://[::1]/k", "s3://-b/k",
+        "s3://b/%", "s3://b/100%.dump", "s3://b/%00",
+    };
+
+    (void)state;
+    check_refused(bad, HL_LEN(bad));
 }
 
 static void messages_say_what_is_wrong_without_secrets(void **state)
@@ -243,6 +282,11 @@ static void messages_say_what_is_wrong_without_secrets(void **state)
     hl_err_clear(&e);
     hl_url_parse("https://h/%?token=geheim@x", &u, &e);
     assert_null(strstr(e.message, "geheim"));
+    hl_err_clear(&e);
+    hl_url_parse("s3://AKID:geheim@b/k", &u, &e);
+    assert_string_equal(e.message,
+                        "cannot understand 'b/k': a bucket's name is letters, "
+                        "digits, dots and dashes, without user or port");
     hl_err_clear(&e);
     hl_url_parse("", &u, &e);
     assert_string_equal(e.message, "cannot understand '': it is empty");
@@ -270,7 +314,11 @@ static void raw_is_the_path_as_it_was_typed(void **state)
     check_raw("https://joe:pw@h:1/x?y=%41", "/x", "/x", "y=%41");
     check_raw("https://h", "/", "/", NULL);
     check_raw("https://h?x", "/", "/", "x");
-    check_raw("s3://bucket/k%20y?v", "/k%20y", "/k y", "v");
+    /* as S3 signs it */
+    check_raw("s3://b/k%20y?v/-_.~+(\xc3\xbc)%41",
+              "/k%20y%3Fv/-_.~%2B%28%C3%BC%29A", "/k y?v/-_.~+(\xc3\xbc)A",
+              NULL);
+    check_raw("s3://b", "/", "/", NULL);
     check_raw("https://h/../%2e%2E/", "/../%2e%2E/", "/../../", NULL);
     /* not in the others */
     check_raw("sftp://h/a%20b", NULL, "/a b", NULL);
@@ -301,7 +349,7 @@ static void a_fragment_is_dropped_where_http_is_spoken(void **state)
     check_raw("post+http://h#x/y", "/", "/", NULL);
     check_raw("tus+https://h/%23#x", "/%23", "/#", NULL);
     check_raw("HTTPS://h?#", "/", "/", "");
-    check_raw("s3://bucket/a#b", "/a#b", "/a#b", NULL);
+    check_raw("s3://bucket/a#b", "/a%23b", "/a#b", NULL);
     check_raw("sftp://h/a#b", NULL, "/a#b", NULL);
     check_raw("/a#b", NULL, "/a#b", NULL);
     check_raw("h:a#b", NULL, "a#b", NULL);
@@ -333,6 +381,8 @@ static void display_reads_back_as_the_same_name(void **state)
                   "sftp://jo%40e@[::1]:2222/a%25%0Bb%7F");
     check_display("https://h:65535/a%3fb?x=1&y", "https://h:65535/a%3Fb?x=1&y");
     check_display("https://h/a%2fb c#d", "https://h/a/b c");
+    check_display("s3://b/a b+%25?x=0123456789abcdef#%0b",
+                  "s3://b/a b+%25?x=0123456789abcdef#%0B");
     check_display("mem:gen?size=4gi&seed=1", "mem:gen?size=4gi&seed=1");
     check_display("mem:null", "mem:null");
 }
@@ -430,6 +480,8 @@ static void a_name_is_appended_with_one_slash(void **state)
     check_append("put+https://h/d/", "a/b-._~1", "/d/a/b-._~1", "/d/a/b-._~1",
                  false);
     check_append("https://h/d/", "e/", "/d/e/", "/d/e/", true);
+    check_append("s3://b", "x y", "/x y", "/x%20y", false);
+    check_append("s3://b/d/", "a+?", "/d/a+?", "/d/a%2B%3F", false);
     /* a path that ends in an escaped slash */
     check_append("https://h/d%2F", "e", "/d/e", "/d%2F/e", false);
 }
@@ -452,6 +504,7 @@ static void basename_is_the_last_component(void **state)
     check_basename("h:", "");
     check_basename("-", "");
     check_basename("https://h/a/b?c=/d", "b");
+    check_basename("s3://b/a/b?c", "b?c");
 }
 
 static bool same(const char *a, const char *b)
@@ -511,7 +564,8 @@ static void every_failed_allocation_leaves_nothing(void **state)
                                         "-",
                                         "https://h",
                                         "file:///x",
-                                        "sftp://h/x"};
+                                        "sftp://h/x",
+                                        "s3://b/k"};
     struct hl_error e = {0};
     struct hl_url u, v;
     int rc;
@@ -552,8 +606,10 @@ int main(void)
         TEST(local_names_are_paths),
         TEST(scp_names_are_sftp_below_the_login_folder),
         TEST(urls_are_taken_apart),
+        TEST(behind_a_bucket_all_is_key),
         TEST(test_drivers_keep_the_rest_as_it_is),
         TEST(what_cannot_be_understood_is_refused),
+        TEST(a_bucket_has_a_name_and_nothing_else),
         TEST(messages_say_what_is_wrong_without_secrets),
         TEST(raw_is_the_path_as_it_was_typed),
         TEST(raw_is_escaped_where_it_must_be),
