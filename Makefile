@@ -8,8 +8,8 @@
 #   make install    DESTDIR, PREFIX
 #
 # V=1 shows commands, SAN=address|thread builds with sanitizers, DEBUG=1 turns
-# assertions on, WERROR=1 makes warnings errors, WITH_SFTP=0 and WITH_HTTP=0
-# leave a driver out.
+# assertions on, WERROR=1 makes warnings errors, WITH_SFTP=0, WITH_HTTP=0 and
+# WITH_S3=0 leave a driver out (S3 stands on HTTP).
 
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
@@ -21,6 +21,7 @@ CC ?= gcc
 PKG_CONFIG ?= pkg-config
 WITH_SFTP ?= 1
 WITH_HTTP ?= 1
+WITH_S3 ?= $(WITH_HTTP)
 Q := $(if $(V),,@)
 
 VERSION := $(shell awk '/define HAUL_VERSION_(MAJOR|MINOR|PATCH)/ \
@@ -35,6 +36,10 @@ endif
 ifeq ($(WITH_HTTP),1)
 PKGS += libcurl libssl
 FEATURES += -DHL_WITH_HTTP
+endif
+ifeq ($(WITH_S3),1)
+PKGS += libxml-2.0
+FEATURES += -DHL_WITH_S3
 endif
 
 # Each warning found a real bug in code like this; -Wconversion and -Wcast-qual
@@ -79,11 +84,15 @@ B := build/$(HASH)
 
 LIB_SRC := $(wildcard $(addsuffix /*.c,$(DIRS)))
 ifneq ($(WITH_SFTP),1)
-LIB_SRC := $(filter-out $(wildcard io/sftp*.c io/ssh*.c),$(LIB_SRC))
+LEFT_OUT += sftp ssh
 endif
 ifneq ($(WITH_HTTP),1)
-LIB_SRC := $(filter-out $(wildcard io/http*.c),$(LIB_SRC))
+LEFT_OUT += http tus ietf ranged upload_header
 endif
+ifneq ($(WITH_S3),1)
+LEFT_OUT += s3
+endif
+LIB_SRC := $(filter-out $(wildcard $(LEFT_OUT:%=io/%*.c)),$(LIB_SRC))
 CLI_SRC := $(wildcard cli/*.c)
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
@@ -125,16 +134,12 @@ libhaul.so: $(B)/libhaul.so.$(VERSION)
 
 TEST_SRC := $(wildcard tests/unit/test_*.c tests/contract/test_*.c \
 	tests/sim/test_*.c)
+TEST_SRC := $(filter-out $(wildcard $(LEFT_OUT:%=tests/unit/test_%*.c)), \
+	$(TEST_SRC))
 TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
-ifneq ($(WITH_SFTP),1)
-FUZZ_SRC := $(filter-out %/fuzz_sftp_reply.c,$(FUZZ_SRC))
-endif
-ifneq ($(WITH_HTTP),1)
-FUZZ_SRC := $(filter-out %/fuzz_http_header.c,$(FUZZ_SRC))
-TEST_SRC := $(filter-out %/test_http_header.c %/test_http_client.c,$(TEST_SRC))
-TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
-endif
+FUZZ_SRC := $(filter-out $(wildcard $(LEFT_OUT:%=tests/fuzz/fuzz_%*.c)), \
+	$(FUZZ_SRC))
 FUZZ_BIN := $(FUZZ_SRC:%.c=$(B)/%)
 API_SRC := $(filter-out tests/api/header_%,$(wildcard tests/api/*.c))
 API_BIN := $(API_SRC:%.c=$(B)/%)

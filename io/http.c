@@ -2,7 +2,7 @@
  * The HTTP driver: endpoints from URL and options, objects, the table of
  * slots. Engine thread; locks of the share are taken by libcurl on any loop's.
  */
-#include "http.h"
+#include "http_upload.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -39,6 +39,15 @@ static bool has_way(const struct hl_url *url, const char *way)
     size_t len = strlen(way);
 
     return !strncmp(url->scheme, way, len) && url->scheme[len] == '+';
+}
+
+static enum hl_http_way way_of(const struct hl_url *url)
+{
+    if (has_way(url, "post"))
+        return HL_HTTP_POST;
+    if (has_way(url, "tus"))
+        return HL_HTTP_TUS;
+    return has_way(url, "put") ? HL_HTTP_PUT : HL_HTTP_ANY;
 }
 
 static char *make_origin(const struct hl_url *url)
@@ -383,7 +392,8 @@ static void close_object(struct hl_object *base)
     struct hl_http_obj *obj = obj_of(base);
 
     hl_http_source_free(obj->source);
-    hl_http_put_free(obj->put);
+    hl_http_upload_free(obj->upload);
+    hl_free(obj->speaks);
     hl_free_secret(obj->url); /* its query may be a credential */
     hl_free(obj->display);
     hl_free(obj);
@@ -400,6 +410,13 @@ static int object_new(struct hl_endpoint *ep, const struct hl_url *url,
                url->scheme);
         return hl_err_hint(err, "Read from %s://.", base_scheme(url));
     }
+    if (role == HL_ROLE_TARGET && way_of(url) != HL_HTTP_PUT &&
+        hl_opts_i64(ep->env->opts, HAUL_OPT_RANGED)) {
+        hl_err(err, HAUL_E_INVAL, 0, "--ranged is for put+%s://",
+               base_scheme(url));
+        return hl_err_hint(err, "Other ways find out by themselves what the "
+                                "server can.");
+    }
     obj = hl_malloc(sizeof(*obj));
     if (!obj)
         return hl_err(err, HAUL_E_NOMEM, 0, "out of memory");
@@ -407,7 +424,7 @@ static int object_new(struct hl_endpoint *ep, const struct hl_url *url,
     obj->base.endpoint = ep;
     obj->base.role = role;
     obj->ep = ep_of(ep);
-    obj->post = has_way(url, "post");
+    obj->way = way_of(url);
     obj->url =
         hl_asprintf("%s%s%s%s", obj->ep->origin, url->raw ? url->raw : "/",
                     url->query ? "?" : "", url->query ? url->query : "");
@@ -432,7 +449,7 @@ static void stat_object(struct hl_object *obj, struct hl_stat *op)
     if (is_source(obj))
         hl_op_finish(obj->endpoint->env->loop, &op->op, HAUL_E_NOTSUP);
     else
-        hl_http_put_stat(obj_of(obj), op);
+        hl_http_target_stat(obj_of(obj), op);
 }
 
 static void open_object(struct hl_object *obj, struct hl_open *op)
@@ -440,7 +457,7 @@ static void open_object(struct hl_object *obj, struct hl_open *op)
     if (is_source(obj))
         hl_http_source_open(obj_of(obj), op);
     else
-        hl_http_put_open(obj_of(obj), op);
+        hl_http_target_open(obj_of(obj), op);
 }
 
 static void read_object(struct hl_object *obj, struct hl_io *op)
@@ -453,12 +470,27 @@ static void read_object(struct hl_object *obj, struct hl_io *op)
 
 static void write_object(struct hl_object *obj, struct hl_io *op)
 {
-    hl_http_put_write(obj_of(obj), op);
+    hl_http_upload_write(obj_of(obj), op);
 }
 
 static void commit_object(struct hl_object *obj, struct hl_commit *op)
 {
-    hl_http_put_commit(obj_of(obj), op);
+    hl_http_upload_commit(obj_of(obj), op);
+}
+
+static void discard(struct hl_object *obj, const char *token, struct hl_op *op)
+{
+    hl_http_target_discard(obj_of(obj), token, op);
+}
+
+static void token_saved(struct hl_object *obj, int rc)
+{
+    hl_http_upload_token_saved(obj_of(obj), rc);
+}
+
+static void note_saved(struct hl_object *obj, uint64_t part, int rc)
+{
+    hl_http_upload_note_saved(obj_of(obj), part, rc);
 }
 
 static void abort_object(struct hl_object *obj, struct hl_op *op)
@@ -466,7 +498,7 @@ static void abort_object(struct hl_object *obj, struct hl_op *op)
     if (is_source(obj))
         hl_http_source_abort(obj_of(obj), op);
     else
-        hl_http_put_abort(obj_of(obj), op);
+        hl_http_target_abort(obj_of(obj), op);
 }
 
 static void unstall_object(struct hl_object *obj)
@@ -474,7 +506,7 @@ static void unstall_object(struct hl_object *obj)
     if (is_source(obj))
         hl_http_source_unstall(obj_of(obj));
     else
-        hl_http_put_unstall(obj_of(obj));
+        hl_http_upload_unstall(obj_of(obj));
 }
 
 static void set_streams(struct hl_object *obj, uint32_t streams)
@@ -485,11 +517,12 @@ static void set_streams(struct hl_object *obj, uint32_t streams)
 
 static const struct hl_answer *answer(struct hl_object *obj)
 {
-    return is_source(obj) ? NULL : hl_http_put_answer(obj_of(obj));
+    return is_source(obj) ? NULL : hl_http_upload_answer(obj_of(obj));
 }
 
-static const char *const schemes[] = {
-    "https", "http", "put+https", "put+http", "post+https", "post+http", NULL};
+static const char *const schemes[] = {"https",     "http",       "put+https",
+                                      "put+http",  "post+https", "post+http",
+                                      "tus+https", "tus+http",   NULL};
 
 const struct hl_driver hl_driver_http = {
     .name = "http",
@@ -503,6 +536,9 @@ const struct hl_driver hl_driver_http = {
     .read = read_object,
     .write = write_object,
     .commit = commit_object,
+    .discard = discard,
+    .token_saved = token_saved,
+    .note_saved = note_saved,
     .abort = abort_object,
     .unstall = unstall_object,
     .set_streams = set_streams,

@@ -6,7 +6,9 @@
  *   http_request.c  one request: login, redirects, the end   its loop's thread
  *   http_options.c  what libcurl is told                     its loop's thread
  *   http_source.c   a download: runs on streams              see there
+ *   http_target.c   which way an object is written           engine thread
  *   http_put.c      an upload as one PUT or POST             see there
+ *   http_upload.c   an upload made of requests (http_upload.h)
  *   http_client.c   control requests (http_client.h)
  *   http_header.c   what headers say                         pure
  *   http_error.c    what statuses and codes of libcurl mean  pure
@@ -36,6 +38,8 @@
 #define HL_HTTP_UPLOAD_BUFFER (256L << 10)
 #define HL_HTTP_RECEIVE_BUFFER (256L << 10)
 
+struct hl_http_request;
+
 /* ---- Endpoint ----------------------------------------------------------- */
 
 enum { HL_HTTP_LOCKS = 8 }; /* more than CURL_LOCK_DATA_LAST */
@@ -52,6 +56,12 @@ struct hl_http_ep {
     size_t header_count;
     uint32_t loop_max;
     uint64_t stall_ns;
+    /* Adds to headers what proves who asks (a signature over method, url and
+     * time), for each try of a request that is not foreign. A loop's thread;
+     * NULL: none. The context is the driver's that stands on this. */
+    int (*authorize)(const struct hl_http_request *req,
+                     struct curl_slist **headers, struct hl_error *err);
+    void *authorize_user;
     CURLSH *share;
     pthread_mutex_t share_locks[HL_HTTP_LOCKS];
     /* lock */
@@ -137,9 +147,9 @@ struct hl_http_request {
     void *user;
     const char *method;         /* a literal */
     const char *display;        /* for messages; NULL: the endpoint's */
-    char *url;                  /* absolute, no userinfo; hl_free()d with the
-                                 * request. A redirect that was followed puts
-                                 * the new one here */
+    char *url;                  /* absolute, no userinfo; wiped and freed with
+                                 * the request. A redirect that was followed
+                                 * puts the new one here */
     bool foreign;               /* url is of another origin than the endpoint:
                                  * no credentials go there */
     struct curl_slist *headers; /* "Name: value", of this request only; freed
@@ -185,19 +195,36 @@ void hl_http_request_cancel(struct hl_http_request *req);
 /* Field of the last answer, or NULL; valid until the next start. */
 const char *hl_http_request_field(const struct hl_http_request *req,
                                   const char *name);
+/* The same of an interim answer (1xx). */
+const char *hl_http_request_interim(const struct hl_http_request *req,
+                                    const char *name);
+/* Drops the headers that were added. Not under way. */
+void hl_http_request_clear(struct hl_http_request *req);
 /* req->error from an answer that is no success; returns the code. */
 int hl_http_request_refused(struct hl_http_request *req);
 
 /* ---- Objects ------------------------------------------------------------ */
+
+/* What the scheme says. */
+enum hl_http_way {
+    HL_HTTP_ANY, /* as the server can */
+    HL_HTTP_PUT,
+    HL_HTTP_POST,
+    HL_HTTP_TUS
+};
 
 struct hl_http_obj {
     struct hl_object base;
     struct hl_http_ep *ep;
     char *url;     /* absolute, encoded, no userinfo */
     char *display; /* for messages */
-    bool post;
+    enum hl_http_way way;
     struct hl_http_source *source; /* role source: from open on */
-    struct hl_http_put *put;       /* role target: from open on */
+    struct hl_http_upload *upload; /* role target: once its way is known */
+    struct hl_http_speaks *speaks; /* http_ways.h: found out; or NULL */
+    struct hl_http_discovery *discovery; /* under way, or NULL */
+    struct hl_open *opening;             /* waits for it */
+    struct hl_op *aborting;              /* waits for its end */
 };
 
 /* http_source.c: slots of a source. */
@@ -209,15 +236,12 @@ void hl_http_source_set_streams(struct hl_http_obj *obj, uint32_t streams);
 /* Nothing is outstanding. Accepts NULL. */
 void hl_http_source_free(struct hl_http_source *s);
 
-/* http_put.c: slots of a target. */
-void hl_http_put_stat(struct hl_http_obj *obj, struct hl_stat *op);
-void hl_http_put_open(struct hl_http_obj *obj, struct hl_open *op);
-void hl_http_put_write(struct hl_http_obj *obj, struct hl_io *op);
-void hl_http_put_commit(struct hl_http_obj *obj, struct hl_commit *op);
-void hl_http_put_abort(struct hl_http_obj *obj, struct hl_op *op);
-void hl_http_put_unstall(struct hl_http_obj *obj);
-const struct hl_answer *hl_http_put_answer(struct hl_http_obj *obj);
-void hl_http_put_free(struct hl_http_put *p);
+/* http_target.c: the slots of a target that are not its upload's alone. */
+void hl_http_target_stat(struct hl_http_obj *obj, struct hl_stat *op);
+void hl_http_target_open(struct hl_http_obj *obj, struct hl_open *op);
+void hl_http_target_discard(struct hl_http_obj *obj, const char *token,
+                            struct hl_op *op);
+void hl_http_target_abort(struct hl_http_obj *obj, struct hl_op *op);
 
 /* http.c. Without I/O; NULL with err set. For drivers and clients on HTTP. */
 struct hl_http_ep *hl_http_ep_new(const struct hl_env *env,

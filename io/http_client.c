@@ -22,6 +22,7 @@
 struct hl_http_client {
     const struct hl_env *env;
     struct hl_http_ep *ep;
+    bool borrowed;             /* ep is a driver's */
     struct hl_http_loop *loop; /* from the first call on */
     char *path, *query;        /* of the base; query may be NULL */
     uint32_t out;              /* calls */
@@ -217,6 +218,8 @@ static bool is_path(const char *s)
 
 static int check(const struct hl_http_call *call, struct hl_error *err)
 {
+    if (call->url && !is_path(call->url))
+        return hl_err(err, HAUL_E_PROTO, 0, "what a server gave is no address");
     if (call->path && !is_path(call->path))
         return hl_err(err, HAUL_E_INVAL, 0, "the path '%s' is not encoded",
                       call->path);
@@ -240,8 +243,10 @@ static char *make_url(const struct hl_http_client *c,
     size_t len = strlen(c->path);
     struct text t = {0};
 
-    add_text(&t, c->ep->origin);
-    if (call->path) {
+    add_text(&t, call->url ? call->url : c->ep->origin);
+    if (call->url) {
+        len = 0;
+    } else if (call->path) {
         while (len && c->path[len - 1] == '/')
             len--;
         add(&t, c->path, len);
@@ -251,7 +256,7 @@ static char *make_url(const struct hl_http_client *c,
     } else {
         add_text(&t, len ? c->path : "/");
     }
-    if (c->query) {
+    if (c->query && !call->url) {
         add(&t, !t.failed && strchr(t.data, '?') ? "&" : "?", 1);
         add_text(&t, c->query);
     }
@@ -347,13 +352,13 @@ static int make_body(struct pending *s)
 
 /* ---- The request, on the loop's thread ---------------------------------- */
 
-/* A body may hold what logs in; it is the server's that was named. */
+/* A body may hold what logs in; it is for the server that was named. */
 static size_t call_send(struct hl_http_request *req, uint8_t *buf, size_t cap)
 {
     struct pending *s = req->user;
     size_t n = hl_min(cap, s->len - s->sent);
 
-    if (req->foreign) {
+    if (req->foreign && !s->call->foreign) {
         hl_err(&req->error, HAUL_E_PROTO, 0,
                "'%s' wants the request to be sent to another server",
                req->ep->origin);
@@ -431,6 +436,24 @@ static size_t call_body(struct hl_http_request *req, const uint8_t *data,
     return len;
 }
 
+/* Also of an answer that did not come to its end. */
+static int collect_fields(struct pending *s)
+{
+    struct hl_http_call *call = s->call;
+
+    for (size_t i = 0; call->want && call->want[i]; i++) {
+        const char *v = hl_http_request_field(&s->req, call->want[i]);
+
+        HL_ASSERT(i < HL_HTTP_GOT_MAX);
+        if (!v)
+            v = hl_http_request_interim(&s->req, call->want[i]);
+        call->got[i] = hl_strdup(v);
+        if (v && !call->got[i])
+            return HAUL_E_NOMEM;
+    }
+    return 0;
+}
+
 /* Copies what the caller gets; HAUL_E_NOMEM. */
 static int collect(struct pending *s)
 {
@@ -467,9 +490,10 @@ static void send_home(struct pending *s, int rc)
 static void call_done(struct hl_http_request *req, int rc)
 {
     struct pending *s = req->user;
+    int fields = collect_fields(s);
 
     if (!rc)
-        rc = collect(s);
+        rc = fields ? fields : collect(s);
     send_home(s, rc);
 }
 
@@ -514,6 +538,17 @@ static void pending_free(struct pending *s)
     hl_free(s);
 }
 
+static void drop_answer(struct hl_http_call *call)
+{
+    if (call->answer)
+        explicit_bzero(call->answer, call->answer_len);
+    hl_free(call->answer);
+    hl_free(call->answer_type);
+    hl_free_secret(call->location);
+    call->answer = call->answer_type = call->location = NULL;
+    call->answer_len = 0;
+}
+
 static void check_home(struct pending *s)
 {
     struct hl_http_client *c = s->client;
@@ -526,7 +561,7 @@ static void check_home(struct pending *s)
     call->op.driver_data = NULL;
     pending_free(s);
     if (rc)
-        hl_http_call_fini(call);
+        drop_answer(call);
     hl_op_finish(c->env->loop, &call->op, rc);
 }
 
@@ -575,8 +610,9 @@ static int make_request(struct pending *s, struct hl_error *err)
     req->url = make_url(c, call);
     if (!req->url)
         return HAUL_E_NOMEM;
-    req->once = true;
-    rc = add_header(s, "Connection", "close");
+    req->foreign = call->foreign;
+    req->once = !call->kept;
+    rc = call->kept ? 0 : add_header(s, "Connection", "close");
     for (size_t i = 0; i < call->header_count && !rc; i++)
         rc = add_header(s, call->headers[i].name, value_of(&call->headers[i]));
     if (!rc)
@@ -593,6 +629,7 @@ void hl_http_call(struct hl_http_client *c, struct hl_http_call *call)
     call->status = 0;
     call->answer = call->answer_type = call->location = NULL;
     call->answer_len = 0;
+    memset(call->got, 0, sizeof(call->got));
     call->retry_after_ns = 0;
     call->op.driver_data = NULL;
     call->op.rc = 0;
@@ -630,13 +667,11 @@ void hl_http_call_cancel(struct hl_http_client *c, struct hl_http_call *call)
 
 void hl_http_call_fini(struct hl_http_call *call)
 {
-    if (call->answer)
-        explicit_bzero(call->answer, call->answer_len);
-    hl_free(call->answer);
-    hl_free(call->answer_type);
-    hl_free_secret(call->location);
-    call->answer = call->answer_type = call->location = NULL;
-    call->answer_len = 0;
+    drop_answer(call);
+    for (size_t i = 0; i < HL_LEN(call->got); i++) {
+        hl_free_secret(call->got[i]);
+        call->got[i] = NULL;
+    }
 }
 
 int hl_http_call_refused(const struct hl_http_client *c,
@@ -645,7 +680,8 @@ int hl_http_call_refused(const struct hl_http_client *c,
     bool get = !strcmp(call->method, "GET") || !strcmp(call->method, "HEAD");
     struct hl_http_subject subject = {.verb = get ? "read" : "write",
                                       .proxy = c->ep->proxy != NULL,
-                                      .credentials = c->ep->user != NULL};
+                                      .credentials = c->ep->user != NULL ||
+                                                     c->ep->authorize != NULL};
     char *name;
     int rc;
 
@@ -667,6 +703,24 @@ int hl_http_call_refused(const struct hl_http_client *c,
 }
 
 /* ---- Clients ------------------------------------------------------------ */
+
+int hl_http_client_on(struct hl_http_ep *ep, struct hl_http_client **out)
+{
+    struct hl_http_client *c = hl_malloc(sizeof(*c));
+
+    if (!c)
+        return HAUL_E_NOMEM;
+    c->env = ep->base.env;
+    c->ep = ep;
+    c->borrowed = true;
+    c->path = hl_strdup("/");
+    if (!c->path) {
+        hl_http_client_free(c);
+        return HAUL_E_NOMEM;
+    }
+    *out = c;
+    return 0;
+}
 
 int hl_http_client_new(const struct hl_env *env, const struct hl_url *base,
                        struct hl_http_client **out, struct hl_error *err)
@@ -703,7 +757,8 @@ void hl_http_client_free(struct hl_http_client *c)
     if (!c)
         return;
     HL_ASSERT(!c->out);
-    hl_http_ep_free(c->ep);
+    if (!c->borrowed)
+        hl_http_ep_free(c->ep);
     hl_free(c->path);
     hl_free_secret(c->query);
     hl_free(c);

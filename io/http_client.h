@@ -17,10 +17,14 @@
 #include "io.h"
 
 struct hl_http_client; /* opaque */
+struct hl_http_ep;     /* http.h; the drivers' own */
 
 /* base: http:// or https://, kept by copy; env lives longer. No I/O. */
 int hl_http_client_new(const struct hl_env *env, const struct hl_url *base,
                        struct hl_http_client **out, struct hl_error *err);
+/* On an endpoint of the driver, which lives longer; its thread is that of the
+ * endpoint's first stream. */
+int hl_http_client_on(struct hl_http_ep *ep, struct hl_http_client **out);
 /* No call is out. Joins the thread; returns within a second. Accepts NULL. */
 void hl_http_client_free(struct hl_http_client *c);
 
@@ -29,6 +33,8 @@ struct hl_http_field {
     const char *filename; /* multipart: sent as a file of this name; or NULL */
     const char *type;     /* multipart: its Content-Type; or NULL */
 };
+
+#define HL_HTTP_GOT_MAX 12
 
 enum hl_http_body {
     HL_HTTP_BODY_NONE,
@@ -42,21 +48,30 @@ struct hl_http_call {
     /* in; all memory is the caller's and stays until done */
     const char *method; /* a literal, "GET" */
     const char *path; /* below the base, encoded, "/v1/x"; or NULL: the base */
+    const char *url;  /* absolute, instead of base and path; or NULL */
+    bool foreign;     /* url is of another origin: no credentials go there */
+    bool kept;        /* may use a connection that was kept, and may so be sent
+                       * twice */
     const struct hl_http_field *query, *headers, *fields; /* values raw */
     size_t query_count, header_count, field_count;
     enum hl_http_body body;
     const char *text;
     size_t text_len;
     const char *content_type;
-    uint64_t timeout_ns; /* of the whole; 0: a minute */
-    size_t answer_max;   /* a longer body is HAUL_E_PROTO; 0: 1 MiB */
+    uint64_t timeout_ns;     /* of the whole; 0: a minute */
+    size_t answer_max;       /* a longer body is HAUL_E_PROTO; 0: 1 MiB */
+    const char *const *want; /* names of fields to be copied into got; ends with
+                              * NULL; at most HL_HTTP_GOT_MAX */
     /* out; freed by hl_http_call_fini() */
     int status;
     char *answer; /* the body and a NUL, never NULL when rc is 0 */
     size_t answer_len;
     char *answer_type; /* Content-Type, or NULL */
     uint64_t retry_after_ns;
-    char *location; /* of an answer that is not followed, or NULL */
+    char *location;             /* of an answer that is not followed, or NULL */
+    char *got[HL_HTTP_GOT_MAX]; /* values of the fields of want, also those that
+                                 * only an interim answer (1xx) had, also of a
+                                 * call that failed after it; or NULL */
 };
 
 /* Takes call over until done, which comes on the engine thread, never from

@@ -128,6 +128,12 @@ int hl_http_request_add(struct hl_http_request *req, const char *line)
     return add_header(&req->headers, line) ? 0 : HAUL_E_NOMEM;
 }
 
+void hl_http_request_clear(struct hl_http_request *req)
+{
+    curl_slist_free_all(req->headers);
+    req->headers = NULL;
+}
+
 /* A header of the user's or the request's own wins over ours of that name. */
 static bool has_header(const struct curl_slist *list, const char *name)
 {
@@ -140,9 +146,23 @@ static bool has_header(const struct curl_slist *list, const char *name)
  * be a credential. */
 static bool is_neutral(const char *line)
 {
-    static const char *const names[] = {
-        "Accept",   "Connection", "Content-Type",     "If-None-Match",
-        "If-Range", "Range",      "Want-Repr-Digest", NULL};
+    static const char *const names[] = {"Accept",
+                                        "Connection",
+                                        "Content-Range",
+                                        "Content-Type",
+                                        "If-None-Match",
+                                        "If-Range",
+                                        "Range",
+                                        "Tus-Resumable",
+                                        "Upload-Checksum",
+                                        "Upload-Complete",
+                                        "Upload-Draft-Interop-Version",
+                                        "Upload-Incomplete",
+                                        "Upload-Length",
+                                        "Upload-Offset",
+                                        "Want-Repr-Digest",
+                                        "X-HTTP-Method-Override",
+                                        NULL};
 
     return hl_http_is_one_of(line, names);
 }
@@ -153,6 +173,7 @@ static int set_headers(struct hl_http_easy *e)
     const struct hl_http_ep *ep = req->ep;
     struct curl_slist *own = req->headers;
     bool ok = true;
+    int rc = 0;
 
     curl_slist_free_all(e->headers);
     e->headers = NULL;
@@ -170,10 +191,12 @@ static int set_headers(struct hl_http_easy *e)
     if (req->handler->send)
         ok = ok && add_header(&e->headers,
                               req->expect ? "Expect: 100-continue" : "Expect:");
+    if (ok && ep->authorize && !req->foreign)
+        rc = ep->authorize(req, &e->headers, &req->error);
     if (has_header(e->headers, "Authorization"))
         e->sent_secret = true;
     curl_easy_setopt(e->curl, CURLOPT_HTTPHEADER, e->headers);
-    return ok ? 0 : HAUL_E_NOMEM;
+    return ok ? rc : HAUL_E_NOMEM;
 }
 
 int hl_http_easy_set_options(struct hl_http_easy *e)

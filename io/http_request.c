@@ -42,6 +42,17 @@ const char *hl_http_request_field(const struct hl_http_request *req,
     return h->value;
 }
 
+const char *hl_http_request_interim(const struct hl_http_request *req,
+                                    const char *name)
+{
+    struct curl_header *h;
+
+    if (!req->easy || curl_easy_header(req->easy->curl, name, 0, CURLH_1XX, -1,
+                                       &h) != CURLHE_OK)
+        return NULL;
+    return h->value;
+}
+
 static void copy_field(const struct hl_http_request *req, const char *name,
                        char *out, size_t cap)
 {
@@ -396,7 +407,7 @@ static void deliver(struct hl_http_easy *e, int rc)
 {
     struct hl_http_request *req = e->req;
 
-    hl_free(e->location);
+    hl_free_secret(e->location);
     e->location = NULL;
     if (rc)
         hl_err(&req->error, rc, 0, "%s", haul_err_text(rc));
@@ -422,7 +433,7 @@ static void follow(struct hl_http_easy *e)
         deliver(e, rc);
         return;
     }
-    hl_free(req->url);
+    hl_free_secret(req->url);
     req->url = hop.url;
     req->foreign = req->foreign || !hop.same_origin;
     HL_TRACE(req->ep->base.env->log, HL_AREA_NET, "redirect %d to %s origin",
@@ -602,7 +613,7 @@ static void try_now(struct hl_http_easy *e)
     e->cut = e->paused_in = e->paused_out = false;
     e->acked = 0;
     e->text[0] = '\0';
-    hl_free(e->location);
+    hl_free_secret(e->location);
     e->location = NULL;
     hl_free(req->answer.body);
     memset(&req->answer, 0, sizeof(req->answer));
@@ -649,11 +660,11 @@ void hl_http_request_fini(struct hl_http_request *req)
             count(e, false);
         curl_easy_cleanup(e->curl);
         curl_slist_free_all(e->headers);
-        hl_free(e->location);
+        hl_free_secret(e->location);
         hl_free(e);
     }
     curl_slist_free_all(req->headers);
-    hl_free(req->url);
+    hl_free_secret(req->url);
     hl_free(req->answer.body);
     memset(req, 0, sizeof(*req));
 }

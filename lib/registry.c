@@ -14,6 +14,9 @@ static const struct hl_driver *const drivers[] = {
 #ifdef HL_WITH_HTTP
     &hl_driver_http,
 #endif
+#ifdef HL_WITH_S3
+    &hl_driver_s3,
+#endif
     &hl_driver_mem,  &hl_driver_faulty,
 };
 

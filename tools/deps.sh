@@ -7,18 +7,28 @@
 # that asks nothing it prints the one line to run and exits with 1.
 #
 # On a machine with systemd Debian starts sshd (port 22), proftpd (port 21),
-# nginx or apache2 (port 80), haproxy and squid (port 3128) when it installs
-# them. The tests need the programs only, not these services, and start their
-# own on 127.0.0.1.
+# nginx or apache2 (port 80), haproxy, squid (port 3128), memcached and swift
+# when it installs them. The tests need the programs only, not these services,
+# and start their own on 127.0.0.1.
 set -eu
 
 build="gcc make pkg-config libc6-dev libssh-dev libcurl4-openssl-dev
-    liburing-dev libxxhash-dev libsqlite3-dev libssl-dev"
+    liburing-dev libxxhash-dev libsqlite3-dev libssl-dev libxml2-dev"
 demo="python3 openssh-server openssh-client openssh-sftp-server openssl nginx"
 check="$demo libcmocka-dev proftpd-core proftpd-mod-crypto python3-pytest
-    python3-asyncssh xxhash g++ binutils apache2 haproxy squid curl"
+    python3-asyncssh xxhash g++ binutils apache2 haproxy squid curl
+    swift-proxy swift-account swift-container swift-object memcached"
 lint="clang-format cppcheck shellcheck codespell"
-bench="$demo rclone lftp fio curl aria2"
+bench="$demo rclone lftp fio curl aria2
+    swift-proxy swift-account swift-container swift-object memcached"
+
+# Often there, and newer, from somebody else than Debian.
+for program in node npm; do
+    command -v $program >/dev/null || case $program in
+    node) check="$check nodejs" ;;
+    npm) check="$check npm" ;;
+    esac
+done
 
 [ $# -gt 0 ] || set -- build
 

@@ -22,6 +22,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import http_servers  # noqa: E402
 import servers  # noqa: E402
+import upload_servers  # noqa: E402
 
 LONG = os.environ.get("HAUL_LONG") == "1"
 MI = 1 << 20
@@ -157,6 +158,37 @@ def apache(start, certs, www):
 @pytest.fixture
 def liar(start, certs, www):
     return start(http_servers.Liar, certs, www)
+
+
+@pytest.fixture
+def resumable(start, certs):
+    """The scripted server of uploads, over TLS."""
+    return start(upload_servers.Resumable, certs, tls=True)
+
+
+@pytest.fixture
+def plain(start, certs):
+    """The same without TLS."""
+    return start(upload_servers.Resumable, certs)
+
+
+@pytest.fixture
+def tus(start, certs):
+    """@tus/server."""
+    return start(upload_servers.TusNpm, certs)
+
+
+@pytest.fixture(scope="session")
+def swift(certs, tmp_path_factory):
+    """OpenStack Swift with S3: one for all tests, each has its own buckets."""
+    try:
+        server = upload_servers.Swift(str(tmp_path_factory.mktemp("swift")),
+                                      certs)
+    except servers.Missing as missing:
+        pytest.skip(str(missing))
+    with server:
+        yield server
+    shutil.rmtree(server.folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ the query of a request:
     GET  /NAME?lie=WORD      a file of --store or --www
     PUT  /NAME?lie=WORD      kept in --store; POST too
     GET  /_stats             connections, and all requests as JSON
+    OPTIONS                  405: it speaks nothing but HTTP
 
 first=N   only the first N requests of that path and method are lied to
 skip=N    ... not to the first N
@@ -35,7 +36,8 @@ import urllib.parse
 STEP = 16384
 REASONS = {200: "OK", 201: "Created", 204: "No Content",
            206: "Partial Content", 307: "Temporary Redirect",
-           401: "Unauthorized", 404: "Not Found", 413: "Too Large",
+           401: "Unauthorized", 404: "Not Found",
+           405: "Method Not Allowed", 413: "Too Large",
            416: "Range Not Satisfiable", 429: "Too Many Requests"}
 # Far more than any client should take.
 FLOOD = 64 << 20
@@ -421,6 +423,8 @@ class Connection:
         skip, first = int(q.get("skip", 0)), int(q.get("first", 1 << 60))
         lie = q.get("lie") if skip <= count < skip + first else None
         lie = lie and lie.replace("-", "_")
+        if method == "OPTIONS":
+            return self.send(Answer(405), method)
         serve = self.get if method in ("GET", "HEAD") else self.put
         return self.send(serve(lie, q), method, float(q.get("slow", 0)))
 

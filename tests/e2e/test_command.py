@@ -349,10 +349,14 @@ def test_bash_completion_offers_commands_options_and_words(haul):
         return out.stdout.split()
 
     assert complete("haul", "c") == ["copy"]
-    assert complete("haul", "copy", "--re") == ["--resume", "--retries"]
+    assert complete("haul", "copy", "--re") == ["--resume", "--retries",
+                                                "--region"]
     assert complete("haul", "copy", "--host-key", "") == ["strict",
                                                           "accept-new"]
+    assert complete("haul", "copy", "--addressing", "") == ["auto", "path",
+                                                            "virtual"]
     assert complete("haul", "verify", "--mani") == []
+    assert complete("haul", "jobs", "--endp") == ["--endpoint"]
     assert complete("haul", "jobs", "s") == ["show"]
     # bash breaks words at '@', unless it is told not to
     assert complete("haul", "copy", "--header", "@", "/etc/passw") == \

@@ -280,7 +280,7 @@ def test_link_that_is_cut_is_survived_in_one_run(haul, nginx, linksim, dump):
     haul.trust(link)
     source = dump(12 * MI)
     done(haul.copy(source, link.url("/dav/t")), 12 * MI)
-    assert link.stats()["resets"] == 1
+    assert link.stats()["resets"] in (1, 2)
     assert conftest.digest(nginx.dav + "/t") == conftest.digest(source)
 
 

@@ -472,7 +472,8 @@ def test_link_that_is_cut_once(haul, nginx, linksim, here, page, after, way):
         assert not os.path.exists(final)
         assert after < 6000, "it had worked before"
         run = haul.copy(*args)
-    assert link.stats()["resets"] == 1
+    # One by the link; a connection that is done with may end in one too.
+    assert link.stats()["resets"] in (1, 2)
     done(run, 5 * MI)
     assert conftest.digest(final) == conftest.digest(source)
 

@@ -13,6 +13,6 @@ cppcheck -q -j "$(nproc)" --std=c11 --error-exitcode=1 --inline-suppr \
     --enable=warning,performance,portability \
     --suppress=missingIncludeSystem \
     --suppress=invalidFunctionArg:engine/pool.c \
-    -D_GNU_SOURCE -DHL_WITH_SFTP -D__linux__ -Iinclude -Iengine -Iio \
-    -Icompress -Iverify -Ilib \
+    -D_GNU_SOURCE -DHL_WITH_SFTP -DHL_WITH_HTTP -DHL_WITH_S3 -D__linux__ \
+    -Iinclude -Iengine -Iio -Icompress -Iverify -Ilib \
     engine io compress verify lib cli bench
