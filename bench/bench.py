@@ -31,6 +31,7 @@ from peers import Haul, Lftp, Rclone, Sftp
 import http_cases
 import http_servers
 import servers
+import upload_cases
 
 LINK_RATE = 125_000_000
 
@@ -55,13 +56,15 @@ class Bench:
         open(self.ssh_config, "w").close()
         self.env = {k: v for k, v in os.environ.items()
                     if k not in ("SSH_AUTH_SOCK", "SSH_ASKPASS", "DISPLAY")
-                    and not k.lower().endswith("_proxy")}
+                    and not k.lower().endswith("_proxy")
+                    and not k.startswith("AWS_")}
         self.env.update(HOME=self.folder, XDG_STATE_HOME=self.folder,
                         LC_ALL="C.UTF-8")
         self.count = 0
         self.haul_missing = False
+        self.certs = None
         self.cacert = ""
-        self.nginx = None
+        self.running = {}
         self.sshd = servers.Sshd(self.folder, self.keys,
                                  ["MaxStartups 100"])
 
@@ -69,19 +72,25 @@ class Bench:
         """How many runs: what was asked for, or one of these."""
         return self.args.runs or (quick if self.args.quick else usual)
 
+    def serve(self, kind, *args, **options):
+        """A server with HTTP; the first call with these words starts it."""
+        if not self.certs:
+            self.certs = http_servers.Certificates(self.folder + "/certs")
+            self.cacert = self.certs.ca
+        words = (kind, args, tuple(options.items()))
+        if words not in self.running:
+            self.running[words] = kind(self.folder, self.certs, *args,
+                                       **options)
+            self.running[words].start()
+        return self.running[words]
+
     def web(self):
-        """The web server; the first call starts it."""
-        if not self.nginx:
-            certs = http_servers.Certificates(self.folder + "/certs")
-            self.nginx = http_servers.Nginx(self.folder, certs)
-            self.nginx.start()
-            self.cacert = certs.ca
-        return self.nginx
+        """The web server."""
+        return self.serve(http_servers.Nginx)
 
     def close(self):
-        self.sshd.stop()
-        if self.nginx:
-            self.nginx.stop()
+        for server in (self.sshd, *self.running.values()):
+            server.stop()
         for folder in (self.folder, self.disk):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -116,24 +125,20 @@ class Bench:
 
     def tools(self, peers=(Sftp, Rclone, Lftp)):
         """haul and its peers, those that are here."""
-        found = []
-        for kind in (Haul, *peers):
-            try:
-                found.append(kind(self))
-            except servers.Missing as missing:
-                if kind is Haul:
-                    self.haul_missing = True
-                print("  left out: %s" % missing)
-        return found
+        found = map(self.tool, (Haul, *peers))
+        return [tool for tool in found if tool]
 
-    def haul(self, *options):
-        """Haul, or None with a remark."""
+    def tool(self, kind, *options):
+        """A program, or None with a remark."""
         try:
-            return Haul(self, *options)
+            return kind(self, *options)
         except servers.Missing as missing:
-            self.haul_missing = True
+            self.haul_missing |= kind is Haul
             print("  left out: %s" % missing)
             return None
+
+    def haul(self, *options):
+        return self.tool(Haul, *options)
 
     def run(self, argv, tool):
         return measured(argv, tool.env, self.folder)
@@ -493,6 +498,7 @@ CASES = {
     "kill90": case_kill,
     "resume400": case_huge,
     **http_cases.CASES,
+    **upload_cases.CASES,
 }
 NOT_QUICK = ("link100", "link200")
 
@@ -525,7 +531,9 @@ def machine():
             "lftp": version(["lftp", "--version"]),
             "curl": version(["curl", "--version"]),
             "aria2": version(["aria2c", "--version"]),
-            "nginx": version(["nginx", "-v"])}
+            "nginx": version(["nginx", "-v"]),
+            "swift": version(["dpkg-query", "-W", "-f", "${Version}\n",
+                              "swift-proxy"])}
 
 
 def main():

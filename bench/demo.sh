@@ -2,8 +2,9 @@
 # Shows haul at work in less than a minute: a dump goes to an SFTP server over
 # a slow link, haul is killed half-way, the same command continues, the dump
 # comes back and is compared. Then it comes from a web server with TLS, killed
-# and continued too, and goes there as one PUT. Everything is thrown away at
-# the end.
+# and continued too, and goes there as one PUT; last it goes to a server that
+# speaks tus, in parts, killed and continued. Everything is thrown away at the
+# end.
 #
 #   bench/demo.sh [BUILD-FOLDER]      DEMO_SIZE=256mi for a shorter one
 set -euo pipefail
@@ -58,7 +59,7 @@ make_folder() {
         base=/dev/shm
     fi
     dir=$(mktemp -d "$base/haul-demo-XXXXXX")
-    mkdir "$dir/server" "$dir/www" "$dir/dav"
+    mkdir "$dir/server" "$dir/www" "$dir/dav" "$dir/tus"
 }
 
 start_sshd() {
@@ -140,6 +141,27 @@ start_nginx() {
         unset 'pids[-1]'
     done
     die "nginx does not start: $(tail -n 1 "$dir/nginx.log")"
+}
+
+# The scripted server of the tests, with the certificate of nginx.
+start_tus() {
+    for _ in 1 2 3 4 5; do
+        port=$((20000 + RANDOM % 12000))
+        python3 -B tests/e2e/resumable.py --port $port --store "$dir/tus" \
+            --certificate "$dir/tls.pem" --key "$dir/tls.key" \
+            2>"$dir/tus.log" &
+        local pid=$!
+        pids+=("$pid")
+        for _ in $(seq 200); do
+            sleep 0.02
+            kill -0 $pid 2>/dev/null || break
+            [ ! -s "$dir/tus.log" ] || break
+            (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
+        done
+        kill $pid 2>/dev/null || true
+        unset 'pids[-1]'
+    done
+    die "the tus server does not start: $(tail -n 1 "$dir/tus.log")"
 }
 
 # start_link PORT [OPTION...]: a slow link to that port; its own is in $port.
@@ -302,7 +324,32 @@ over_https() {
     printf ' 9 check     %severy byte is the same%s: cmp\n\n' "$green" "$off"
 }
 
-for tool in ssh-keygen sshd openssl nginx cmp awk; do need "$tool"; done
+over_tus() {
+    local url before answer tls=(--cacert "$dir/tls.pem")
+    rm "$dir/back.sql" "$dir/dav/dump.sql"
+    start_tus
+    start_link "$port" --conn-rate $((mbit_each * 125000))
+    url="tus+https://127.0.0.1:$port/files"
+
+    copy '10 upload   ' $((bytes / 2)) "$dir/dump.sql" "$url" "${tls[@]}"
+    bar $((acked * 100 / bytes)) "${red}kill -9${off} after ${took} s"
+    sleep 0.3 # until the link is empty
+    printf '\n             %sthe server keeps %s in %d parts%s\n' "$dim" \
+        "$(mb "$(cat "$dir"/tus/* | wc -c)")" \
+        "$(find "$dir/tus" -type f -size +0 | wc -l)" "$off"
+    before=$(carried up)
+    copy '11 again    ' 0 "$dir/dump.sql" "$url" "${tls[@]}"
+    bar 100 "${green}done${off}, joined by the server"
+    continued $(($(carried up) - before))
+
+    answer=$(field "$last" location) || die "the server named no upload"
+    # The server has joined names, not bytes.
+    cat "$dir/tus/${answer##*/}".* | cmp "$dir/dump.sql" - ||
+        die "the upload differs"
+    printf '12 check     %severy byte is the same%s: cmp\n\n' "$green" "$off"
+}
+
+for tool in ssh-keygen sshd openssl nginx python3 cmp awk; do need "$tool"; done
 [ -x "$haul" ] || die "haul is not built: run 'make'"
 make_folder
 
@@ -316,3 +363,6 @@ over_sftp
 printf '%sand over HTTPS%s, a download has %d Mbit/s for each connection\n\n' \
     "$bold" "$off" $mbit_each
 over_https
+printf '%sand with tus%s, an upload in parts, which a server joins\n\n' \
+    "$bold" "$off"
+over_tus

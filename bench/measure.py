@@ -25,6 +25,7 @@ class Result:
         self.wall, self.cpu, self.rss = wall, cpu, rss
         self.last = last or {}
         self.turn = 0  # of paired()
+        self.link = {}  # what the link counted
 
 
 def children():
@@ -39,7 +40,8 @@ def become_subreaper():
 
 def wait_and_count(pid, known):
     """Exit status, CPU seconds and peak memory of a process and of what it
-    left behind. known: children that are none of it."""
+    left behind. known: children that are none of it. Linux counts what a
+    process was before exec(): no peak is below that of this program."""
     # wait4() counts a process and the children that it waited for.
     _, status, usage = os.wait4(pid, 0)
     end = time.monotonic()

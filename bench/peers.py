@@ -1,6 +1,8 @@
 """haul and the programs beside it: how each of them is told to copy a file."""
 
 import os
+import re
+import urllib.parse
 
 from measure import ROOT
 import servers
@@ -10,6 +12,7 @@ class Tool:
     """put() and get() are command lines: local path, server, remote path."""
 
     name = ""
+    note = ""  # how it was told to work
 
     def __init__(self, bench):
         self.bench = bench
@@ -36,12 +39,15 @@ class Haul(Tool):
         if "sftp:" in source[:5] + target[:5]:
             argv += ["--known-hosts", b.known_hosts, "--ssh-config",
                      b.ssh_config, "--identity", b.keys.identity]
-        if "https:" in source[:6] + target[:6]:
+        if any(re.match(r"(tus\+)?https:|s3:", u) for u in (source, target)):
             argv += ["--cacert", b.cacert]
         return [*argv, *self.options, source, target]
 
     def put(self, local, server, remote):
-        return self.copy(local, server.url(remote))
+        argv = self.copy(local, server.url(remote))
+        if server.url(remote).startswith("s3:"):
+            argv[2:2] = ["--endpoint", server.endpoint]
+        return argv
 
     def get(self, local, server, remote):
         return self.copy(server.url(remote), local)
@@ -135,3 +141,55 @@ class Aria2(Tool):
                 "-k1M", "--file-allocation=none", "--ca-certificate=" +
                 self.bench.cacert, "-d", os.path.dirname(local), "-o",
                 os.path.basename(local), server.url(remote)]
+
+
+class RcloneS3(Tool):
+    """Its S3 backend. It reads the file once, as haul does: without the MD5
+    of the whole that it would compute first."""
+
+    name = "rclone"
+    CHOICES = ((4, "16Mi"), (8, "8Mi"), (8, "32Mi"), (16, "16Mi"))
+    concurrency, chunk = CHOICES[0]
+
+    def put(self, local, server, remote):
+        return [self.binary, "--config", "/dev/null", "copyto",
+                "--ignore-times", "--ca-cert", self.bench.cacert,
+                "--s3-provider", "Other", "--s3-env-auth", "--s3-region",
+                self.env["AWS_REGION"], "--s3-endpoint", server.endpoint,
+                "--s3-no-check-bucket", "--s3-disable-checksum",
+                "--s3-upload-cutoff", "0", "--s3-upload-concurrency",
+                str(self.concurrency), "--s3-chunk-size", self.chunk, local,
+                ":s3:%s/%s" % (server.bucket, remote)]
+
+
+class CurlS3(Tool):
+    """One PUT."""
+
+    name = "curl"
+
+    def put(self, local, server, remote):
+        login = "%s:%s@" % tuple(
+            urllib.parse.quote(self.env["AWS_" + name], safe="")
+            for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
+        return [self.binary, "-sSf", "--cacert", self.bench.cacert,
+                "--aws-sigv4", "aws:amz:%s:s3" % self.env["AWS_REGION"], "-H",
+                "x-amz-content-sha256: UNSIGNED-PAYLOAD", "-T", local,
+                server.http(remote, login)]
+
+
+class CurlTus(Tool):
+    """A request that makes the upload, and one PATCH."""
+
+    name = "curl"
+    SCRIPT = """
+curl="$1 -sSf --cacert $2 -H Tus-Resumable:1.0.0"
+at=$($curl -o /dev/null -w '%header{location}' -H "Upload-Length: $4" \\
+    -X POST "$5")
+exec $curl -H Upload-Offset:0 -H "$6" -X PATCH -T "$3" "$at"
+"""
+
+    def put(self, local, server, remote):
+        return ["sh", "-ec", self.SCRIPT, "sh", self.binary,
+                self.bench.cacert, local, str(os.path.getsize(local)),
+                server.http(remote),
+                "Content-Type: application/offset+octet-stream"]
