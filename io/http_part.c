@@ -87,13 +87,13 @@ void hl_http_part_free(struct hl_http_part *part)
     hl_free(part);
 }
 
-static void report_acked(struct hl_http_part *part, uint64_t upto)
+static void report_acked(struct hl_http_part *part, uint64_t end)
 {
-    if (upto <= part->reported)
+    if (end <= part->reported)
         return;
     hl_object_acked(&part->upload->obj->base, part->begin + part->reported,
-                    upto - part->reported);
-    part->reported = upto;
+                    end - part->reported);
+    part->reported = end;
 }
 
 /* Writes that the target has as a whole go home. */

@@ -2,7 +2,9 @@
  * Uploads that are made of requests: what S3, tus, the IETF draft and PUT in
  * ranges have in common. Inside of the HTTP drivers.
  *
- *   http_upload.c   the object: its parts, breaks, the end   engine thread
+ *   http_upload.c   the operations of the object             engine thread
+ *   http_part.c     its parts: writes, bodies, breaks        engine thread
+ *   http_ask.c      control requests, addresses, tokens      engine thread
  *   http_sender.c   one stream: the body of one request      its loop's thread
  *   a protocol      which requests there are, what their     engine thread
  *                   answers mean (s3_*.c, tus.c, ...)
@@ -57,7 +59,7 @@ struct hl_http_part {
     /* The protocol's. */
     struct hl_http_place place;
     void *own; /* freed by protocol->part_free */
-    /* http_upload.c's own. */
+    /* http_part.c's own. */
     struct hl_node node;
     enum { HL_PART_IDLE, HL_PART_BEGINNING, HL_PART_SENDING } state;
     bool asked, ready; /* was ever; offset is what the target says now */
@@ -125,8 +127,9 @@ struct hl_http_protocol {
      * nobody wants them. */
     void (*data)(struct hl_http_part *part, const uint8_t *data, size_t len);
     /* The answer: sets part->offset. 0: the target has all that was sent
-     * (part->expected); else the error, the part is then asked about again
-     * before the next body. HAUL_E_LOST: see io.h. */
+     * (part->expected), which counts only when all was sent; else the error,
+     * the part is then asked about again before the next body. HAUL_E_LOST: see
+     * io.h. */
     int (*sent)(struct hl_http_upload *u, struct hl_http_part *part,
                 struct hl_http_sent *sent, struct hl_error *err);
     void (*part_free)(struct hl_http_part *part);
@@ -201,7 +204,7 @@ struct hl_http_ask {
      * called when the upload was aborted meanwhile. */
     void (*done)(struct hl_http_ask *ask);
     uint64_t number; /* free for the protocol */
-    /* http_upload.c's own. */
+    /* http_ask.c's own. */
     struct hl_node node;
     char *kept[8];
     uint32_t kept_count;

@@ -264,6 +264,8 @@ static bool send_reply(int fd, const struct seen *s, const struct reply *r)
 
     if (r->interim && !store_say(fd, interim, strlen(interim)))
         return false;
+    if (!r->status)
+        return false;
     if (r->offset != HL_SIZE_UNKNOWN)
         snprintf(told, sizeof(told), "Upload-Offset: %" PRIu64 "\r\n",
                  r->offset);
@@ -280,7 +282,7 @@ static bool send_reply(int fd, const struct seen *s, const struct reply *r)
 static bool store_answer(struct line *l)
 {
     struct seen s = {.got = 0};
-    store_script script = atomic_load(&store.script);
+    store_script script;
     struct reply r;
     bool whole;
 
@@ -288,6 +290,7 @@ static bool store_answer(struct line *l)
         return false;
     note_seen(&s);
     default_reply(&s, &r);
+    script = atomic_load(&store.script); /* that of now */
     if (script)
         script(&s, &r);
     if (field_of(s.head, "\r\nExpect: 100-continue") && r.read_max &&
@@ -296,8 +299,6 @@ static bool store_answer(struct line *l)
     whole = read_body(l, &s, &r);
     note_got(&s);
     if ((!whole && r.read_max == HL_SIZE_UNKNOWN) || (r.hold && !wait_gate()))
-        return false;
-    if (!r.status)
         return false;
     pthread_mutex_lock(&store.lock);
     if (!strcmp(s.method, "PATCH") && r.status == 204 &&
