@@ -12,7 +12,7 @@ import pytest
 import servers
 
 MI = conftest.MI
-CYCLES = 20 if conftest.LONG else 3
+CYCLES = 20 if conftest.LONG else 2
 
 
 def seeded():
