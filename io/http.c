@@ -349,6 +349,14 @@ void hl_http_ep_free(struct hl_http_ep *ep)
     hl_free(ep);
 }
 
+bool hl_http_ep_sets(const struct hl_http_ep *ep, const char *name)
+{
+    for (size_t i = 0; i < ep->header_count; i++)
+        if (hl_http_is_field(ep->headers[i], name))
+            return true;
+    return false;
+}
+
 static int endpoint_new(const struct hl_env *env, const struct hl_url *url,
                         struct hl_endpoint **out, struct hl_error *err)
 {

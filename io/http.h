@@ -248,5 +248,8 @@ struct hl_http_ep *hl_http_ep_new(const struct hl_env *env,
                                   const struct hl_url *url,
                                   struct hl_error *err);
 void hl_http_ep_free(struct hl_http_ep *ep);
+/* Does the user set this field with --header? Then that wins over haul's. Any
+ * thread. */
+bool hl_http_ep_sets(const struct hl_http_ep *ep, const char *name);
 
 #endif /* HL_HTTP_H */

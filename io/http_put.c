@@ -107,15 +107,6 @@ static void begin(struct hl_http_upload *u, struct hl_http_part *part)
     hl_http_part_begun(part, 0, NULL);
 }
 
-/* The user's --header wins. */
-static bool user_sets(const struct hl_http_ep *ep, const char *name)
-{
-    for (size_t i = 0; i < ep->header_count; i++)
-        if (hl_http_is_field(ep->headers[i], name))
-            return true;
-    return false;
-}
-
 static int start_body(struct hl_http_upload *u, struct hl_http_part *part,
                       struct hl_http_request *req, uint64_t *len,
                       struct hl_error *err)
@@ -128,7 +119,7 @@ static int start_body(struct hl_http_upload *u, struct hl_http_part *part,
     req->url = hl_strdup(u->obj->url);
     if (!req->url)
         rc = HAUL_E_NOMEM;
-    if (!rc && !user_sets(u->ep, "Content-Type"))
+    if (!rc && !hl_http_ep_sets(u->ep, "Content-Type"))
         rc = hl_http_request_add(req, "Content-Type: application/octet-stream");
     if (!rc && u->no_clobber)
         rc = hl_http_request_add(req, "If-None-Match: *"); /* RFC 9110 13.1.2 */
@@ -219,7 +210,7 @@ static void put_empty(struct hl_http_upload *u)
     ask->call.url = u->obj->url;
     ask->call.body = HL_HTTP_BODY_TEXT;
     ask->call.text = "";
-    if (!user_sets(u->ep, "Content-Type"))
+    if (!hl_http_ep_sets(u->ep, "Content-Type"))
         ask->call.content_type = "application/octet-stream";
     ask->call.headers = &once;
     ask->call.header_count = u->no_clobber;

@@ -246,14 +246,6 @@ static char *disposition(const char *name)
     return text;
 }
 
-static bool user_sets(const struct hl_http_ep *ep, const char *name)
-{
-    for (size_t i = 0; i < ep->header_count; i++)
-        if (hl_http_is_field(ep->headers[i], name))
-            return true;
-    return false;
-}
-
 static void create(struct hl_http_upload *u)
 {
     const struct hl_ietf *own = u->own;
@@ -271,11 +263,11 @@ static void create(struct hl_http_upload *u)
     hl_ietf_add_complete(ask, false);
     if (u->size != HL_SIZE_UNKNOWN)
         hl_ietf_add_number(ask, "Upload-Length", u->size);
-    if (!user_sets(u->ep, "Content-Type"))
+    if (!hl_http_ep_sets(u->ep, "Content-Type"))
         hl_ietf_add(ask, "Content-Type", "application/octet-stream");
     if (u->no_clobber)
         hl_ietf_add(ask, "If-None-Match", "*");
-    if (own->post && op->name && !user_sets(u->ep, "Content-Disposition"))
+    if (own->post && op->name && !hl_http_ep_sets(u->ep, "Content-Disposition"))
         hl_ietf_add(ask, "Content-Disposition",
                     hl_http_ask_keep(ask, disposition(op->name)));
     if (own->digest)

@@ -41,20 +41,12 @@ void hl_ranged_add(struct hl_http_ask *ask, const char *name, const char *value)
         (struct hl_http_field){.name = name, .value = value};
 }
 
-static bool hl_ranged_user_sets(const struct hl_http_ep *ep, const char *name)
-{
-    for (size_t i = 0; i < ep->header_count; i++)
-        if (hl_http_is_field(ep->headers[i], name))
-            return true;
-    return false;
-}
-
 void hl_ranged_add_body(struct hl_http_ask *ask, const char *text, size_t len)
 {
     ask->call.body = HL_HTTP_BODY_TEXT;
     ask->call.text = text;
     ask->call.text_len = len;
-    if (!hl_ranged_user_sets(ask->upload->ep, "Content-Type"))
+    if (!hl_http_ep_sets(ask->upload->ep, "Content-Type"))
         ask->call.content_type = "application/octet-stream";
 }
 
@@ -181,7 +173,7 @@ static int start_body(struct hl_http_upload *u, struct hl_http_part *part,
     req->url = hl_strdup(own->url);
     if (!req->url)
         rc = HAUL_E_NOMEM;
-    if (!rc && !hl_ranged_user_sets(u->ep, "Content-Type"))
+    if (!rc && !hl_http_ep_sets(u->ep, "Content-Type"))
         rc = hl_http_request_add(req, "Content-Type: application/octet-stream");
     return rc ? hl_err(err, rc, 0, "out of memory") : 0;
 }
